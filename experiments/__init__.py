@@ -1,0 +1,1 @@
+"""What to learn: tasks, synthetic samples, and the `gancao` command."""

@@ -1,0 +1,113 @@
+"""Every error a user can meet; each says what happened, to which value, and what to do now.
+
+They know nothing of HTTP: `serving/problems.py` alone maps them to status codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class GancaoError(Exception):
+    """A refusal with a reason: the launcher prints it and exits with 1, the server answers 4xx or 5xx."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a Task file.
+
+    where: dotted path such as `fields[3].limits`; line: 1-based, 0 when unknown.
+    """
+
+    where: str
+    message: str
+    remedy: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        place = f"line {self.line}, " if self.line else ""
+        return f"{place}{self.where or 'the file'}: {self.message} {self.remedy}".rstrip()
+
+
+class TaskInvalid(GancaoError):
+    """A Task file that does not hold together; carries all its problems at once."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source, self.problems = source, problems
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        noun = "problem" if len(problems) == 1 else "problems"
+        super().__init__(f"{source} has {len(problems)} {noun}:\n{lines}")
+
+
+class UnknownTask(GancaoError):
+    """No Task of that name or path."""
+
+
+class TableMissing(GancaoError):
+    """A source of the Task is not where it should be."""
+
+
+class TableUnreadable(GancaoError):
+    """DuckDB could not run the Task's SQL."""
+
+
+class TableRefused(GancaoError):
+    """The table has problems that training must not paper over."""
+
+
+class TooFewRows(GancaoError):
+    """Not enough rows for what was asked."""
+
+
+class NothingLearnt(GancaoError):
+    """No trial finished with a finite loss, so there is no version."""
+
+
+class RunUnusable(GancaoError):
+    """`--resume` names a run that is absent or belongs to other data, Task or seed."""
+
+
+class BundleRefused(GancaoError):
+    """A model version whose files are missing, altered or do not reproduce their golden rows."""
+
+
+class UnknownVersion(GancaoError):
+    """No such version in the registry."""
+
+
+class RegistryUnreachable(GancaoError):
+    """MLflow did not answer."""
+
+
+class BodyRefused(GancaoError):
+    """A request that is not readable JSON of the agreed shape."""
+
+
+class TooLarge(GancaoError):
+    """A body, or a list of rows, beyond its limit."""
+
+
+class JournalFull(GancaoError):
+    """The journal could not be written, so no answer may leave."""
+
+
+@dataclass(frozen=True)
+class RowError:
+    """One thing that is wrong with one row of a request. It never holds the value that was sent."""
+
+    row: int
+    field: str
+    code: str
+    message: str
+
+
+class RowsRefused(GancaoError):
+    """Rows that break the Task's limits; carries every error of every row (up to a bound)."""
+
+    def __init__(self, errors: list[RowError]) -> None:
+        self.errors = errors
+        super().__init__(f"{len(errors)} value{'s' if len(errors) != 1 else ''} refused")
+
+
+class Usage(GancaoError):
+    """The command's words or settings are wrong: exit code 2."""

@@ -1,0 +1,111 @@
+"""The offline store: a Task's table, read through DuckDB and typed as its fields say."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_store.errors import TableMissing, TableUnreadable
+from feature_store.task import Task
+
+SYNTHETIC_KEY = b"gancao.synthetic"
+"""Parquet metadata key that marks a stand-in made by `gancao sample`."""
+
+_READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".jsonl": "read_json_auto", ".json": "read_json_auto"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Task's raw table. digest: SHA-256 over its SQL and its values; synthetic: any source is a stand-in."""
+
+    table: pa.Table
+    digest: str
+    synthetic: bool
+
+
+def fetch(task: Task, data_dir: Path) -> Source:
+    """Run the Task's SQL over its sources below `data_dir`.
+
+    Raises TableMissing when a file is absent and TableUnreadable when DuckDB refuses.
+    """
+    paths = {name: _locate(task, data_dir, relative) for name, relative in task.data.sources.items()}
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        try:
+            for name, path in paths.items():
+                literal = str(path).replace("'", "''")
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {_READERS[path.suffix]}('{literal}')")
+            table = connection.sql(task.data.sql).to_arrow_table().combine_chunks()
+        except (duckdb.Error, AttributeError) as error:
+            first = str(error).split("\n")[0]
+            raise TableUnreadable(
+                f"DuckDB could not run data.sql of {task.task}: {first}\n"
+                f"Sources: {', '.join(f'{n} = {p}' for n, p in paths.items())}. Mend the SQL in the Task."
+            ) from None
+    return Source(table, _digest(task, table), any(_is_synthetic(path) for path in paths.values()))
+
+
+def _locate(task: Task, data_dir: Path, relative: str) -> Path:
+    path = data_dir / relative
+    if path.suffix not in _READERS:
+        raise TableUnreadable(f"{relative}: {path.suffix or 'no'} suffix is not read. Use {', '.join(_READERS)}.")
+    if not path.is_file():
+        raise TableMissing(
+            f"{task.task} needs {relative}, which is not under {data_dir}.\n"
+            f"Put the file there (or set GANCAO_DATA), or make a synthetic stand-in: gancao sample {task.task}"
+        )
+    return path
+
+
+def _is_synthetic(path: Path) -> bool:
+    return path.suffix == ".parquet" and SYNTHETIC_KEY in (pq.read_metadata(path).metadata or {})
+
+
+def _digest(task: Task, table: pa.Table) -> str:
+    """SHA-256 of the SQL and of every value in order; the same table gives the same digest on any machine."""
+    total = hashlib.sha256(task.data.sql.encode())
+    for name in table.column_names:
+        column = table.column(name)
+        total.update(f"{name}:{column.type}".encode())
+        array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        total.update(array.is_valid().to_numpy(zero_copy_only=False).tobytes())
+        if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+            total.update(array.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False).tobytes())
+        else:
+            for text in array.cast(pa.string()).to_pylist():
+                total.update(b"\0" if text is None else text.encode() + b"\1")
+    return total.hexdigest()
+
+
+def columns(task: Task, table: pa.Table) -> dict[str, np.ndarray]:
+    """The fields as the encoder takes them, in the Task's order, each of shape (n,).
+
+    number: float64, NaN unknown. flag: 0.0, 1.0 or NaN. date: days since 1970-01-01 or NaN.
+    category: object array of str or None. `gancao check` says beforehand what can't be converted.
+    """
+    out: dict[str, np.ndarray] = {}
+    for field in task.fields:
+        column = table.column(field.name)
+        if field.type == "category":
+            out[field.name] = np.asarray(column.cast(pa.string()).to_pylist(), dtype=object)
+        elif field.type == "date":
+            out[field.name] = _floats(pc.cast(column.cast(pa.date32()), pa.int32()))
+        else:
+            out[field.name] = _floats(column)
+    return out
+
+
+def target(task: Task, table: pa.Table) -> np.ndarray:
+    """The target, float64 of shape (n,), in its unit; NaN where it is unknown."""
+    return _floats(table.column(task.target.name))
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.array(values, dtype=np.float64)

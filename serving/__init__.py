@@ -1,0 +1,1 @@
+"""How to answer: bundle, encoder, predictor, journal, REST and form."""

@@ -1,0 +1,1 @@
+"""How to learn it: read, split, search, ensemble, calibrate, evaluate, record."""
