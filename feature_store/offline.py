@@ -40,7 +40,8 @@ def fetch(task: Task, data_dir: Path) -> Source:
         try:
             for name, path in paths.items():
                 literal = str(path).replace("'", "''")
-                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {_READERS[path.suffix]}('{literal}')")
+                view = f"CREATE VIEW {name} AS SELECT * FROM {_READERS[path.suffix]}('{literal}')"  # noqa: S608
+                connection.execute(view)
             table = connection.sql(task.data.sql).to_arrow_table().combine_chunks()
         except (duckdb.Error, AttributeError) as error:
             first = str(error).split("\n")[0]
@@ -107,5 +108,7 @@ def target(task: Task, table: pa.Table) -> np.ndarray:
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_decimal(column.type):  # through text: a decimal 198.1 must become the float 198.1
+        column = column.cast(pa.string())
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.array(values, dtype=np.float64)
