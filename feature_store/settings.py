@@ -1,0 +1,75 @@
+"""Settings: one frozen object, read once from GANCAO_* variables at the edge and passed in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from feature_store.errors import Usage
+from feature_store.field import Frozen
+
+PREFIX = "GANCAO_"
+
+
+class Settings(Frozen):
+    """Each field is read from GANCAO_<NAME>; docs/settings.md is made from these sentences."""
+
+    home: Path = Field(default=Path(".gancao"), description="Folder of everything that is kept: back this up.")
+    data: Path = Field(default=Path("data"), description="Folder below which tables are read.")
+    tasks: Path | None = Field(default=None, description="Folder of Task files that goes before the shipped ones.")
+    mlflow_uri: str = Field(default="", description="MLflow tracking and registry URI; empty: SQLite in the home.")
+    artifacts: str = Field(default="", description="Where MLflow puts artifacts of new experiments; empty: the home.")
+    host: str = Field(default="127.0.0.1", description="Address to serve on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to serve on; 0 takes a free one.")
+    workers: int = Field(default=1, ge=1, le=64, description="Worker processes that answer.")
+    open: bool = Field(default=False, description="Serve beyond this machine, to anyone who reaches the port.")
+    poll_s: float = Field(default=2.0, gt=0, le=60, description="Seconds between looks at the registry.")
+    max_body_bytes: int = Field(default=1_000_000, ge=1000, description="Largest request body that is read.")
+    drain_s: float = Field(default=10.0, gt=0, le=300, description="Seconds that requests get to end at SIGTERM.")
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's URI with the default filled in."""
+        return self.mlflow_uri or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str:
+        """Where a new experiment's artifacts go."""
+        return self.artifacts or (self.home.resolve() / "artifacts").as_uri()
+
+    @property
+    def cache(self) -> Path:
+        """The folder between the fetcher and the workers."""
+        return self.home / "cache"
+
+    @property
+    def journal(self) -> Path:
+        """The file of every answer."""
+        return self.home / "journal.db"
+
+
+def from_environment(environment: Mapping[str, str] = os.environ, **given: object) -> Settings:
+    """Settings from GANCAO_* variables; `given` (the command line's, None left out) goes before them.
+
+    Raises Usage naming every variable that does not fit.
+    """
+    values: dict[str, object] = {}
+    for name, field in Settings.model_fields.items():
+        text = environment.get(PREFIX + name.upper())
+        if text is not None and text != "":
+            values[name] = _read(text, field.annotation)
+    values |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings.model_validate(values, strict=False)
+    except ValidationError as error:
+        faults = [f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()]
+        raise Usage("Settings that do not fit: " + "; ".join(faults) + ".") from None
+
+
+def _read(text: str, kind: object) -> object:
+    if kind is bool:
+        return text.lower() in ("1", "true", "yes", "on")
+    return Path(text) if kind is Path or kind == Path | None else text

@@ -1,0 +1,154 @@
+"""The predictive distribution: value, interval and event probabilities read off one object.
+
+A conformal predictive system (Vovk et al. 2017, "Nonparametric predictive distributions based on conformal
+prediction") over out-of-fold residuals, scaled by their predicted size, Mondrian by the Task's groups: in the
+bundle it is sorted numbers; here a quantile is one index and a probability one search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+
+from feature_store.task import Event, Group, Task
+from serving.encode import Encoder
+
+ALL = "all"
+"""The cell of every row; the last resort of cells with too few rows."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Sorted scores, (n,), of one group of training rows: (y - centre) / scale, unit-free."""
+
+    name: str
+    scores: np.ndarray
+
+    @cached_property
+    def mean(self) -> float:
+        """What is to be added to a centre of 0 for an unbiased answer."""
+        return float(self.scores.mean())
+
+    @cached_property
+    def median(self) -> float:
+        """The same for an answer that is as often too high as too low."""
+        return float(np.median(self.scores))
+
+    def quantile(self, level: float) -> float:
+        """The score that a new case stays at or below with probability `level` (rounded outwards)."""
+        n = len(self.scores)
+        rank = ceil((n + 1) * level - 1e-9) if level > 0.5 else floor((n + 1) * level + 1e-9)
+        return float(self.scores[min(max(rank, 1), n) - 1])
+
+    def below(self, score: float) -> float:
+        """P(a new score < `score`), in (0, 1): never certain, with (n + 1) possible places."""
+        n = len(self.scores)
+        return (int(np.searchsorted(self.scores, score)) + 0.5) / (n + 1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one case, in the target's unit."""
+
+    value: float
+    low: float
+    high: float
+    events: dict[str, float]
+    group: str
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """All cells of a version, and how a row finds its own."""
+
+    task: Task
+    cells: dict[str, Cell]
+    chooser: GroupNames = field(repr=False)
+
+    def answer(self, row: np.ndarray, centre: float, scale: float) -> Answer:
+        """The answer for an encoded row, the models' centre and their scale (> 0) for it."""
+        cell = self.cells[self.chooser.cell(row, self.cells)]
+        least, most = self.task.target.limits
+        tail = (1.0 - self.task.answers.interval) / 2.0
+        middle = cell.mean if self.task.search.metric == "rmse" else cell.median
+        return Answer(
+            value=_clip(centre + scale * middle, least, most),
+            low=_clip(centre + scale * cell.quantile(tail), least, most),
+            high=_clip(centre + scale * cell.quantile(1.0 - tail), least, most),
+            events={event.name: _chance(event, cell, centre, scale) for event in self.task.answers.events},
+            group=cell.name,
+        )
+
+    def numbers(self) -> tuple[dict[str, Any], np.ndarray]:
+        """Plain data for the bundle: names with their counts, and all scores end to end."""
+        layout = {"cells": [[name, len(cell.scores)] for name, cell in self.cells.items()]}
+        return layout, np.concatenate([cell.scores for cell in self.cells.values()])
+
+    @staticmethod
+    def from_numbers(encoder: Encoder, layout: Mapping[str, Any], scores: np.ndarray) -> Distribution:
+        """The distribution of a bundle. scores: as `numbers` gives them."""
+        cells, start = {}, 0
+        for name, count in layout["cells"]:
+            cells[name] = Cell(name, scores[start : start + count])
+            start += count
+        return Distribution(encoder.task, cells, GroupNames(encoder))
+
+
+class GroupNames:
+    """Names of the groups that an encoded row belongs to: `plurality=twins`, `gestation_weeks<37`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        position = {item.name: index for index, item in enumerate(encoder.task.fields)}
+        self._groups = [(group, position[group.field], encoder) for group in encoder.task.groups]
+        self._known: dict[tuple[str, ...], str] = {}
+
+    def of(self, row: np.ndarray) -> tuple[str, ...]:
+        """One name a declared group, in the Task's order."""
+        return tuple(_name(group, encoder, float(row[column])) for group, column, encoder in self._groups)
+
+    def cell(self, row: np.ndarray, cells: Mapping[str, Cell]) -> str:
+        """The finest cell that exists: all groups together, else fewer of them from the right, else `all`."""
+        names = self.of(row)
+        if names not in self._known:
+            tries = [",".join(names[:count]) for count in range(len(names), 0, -1)]
+            self._known[names] = next((name for name in tries if name in cells), ALL)
+        return self._known[names]
+
+
+def _name(group: Group, encoder: Encoder, value: float) -> str:
+    kind = encoder.task.by_name[group.field].type
+    if kind == "category":
+        words = encoder.categories[group.field]
+        return f"{group.field}={words[int(value) - 1] if value >= 1 else 'unknown'}"
+    if np.isnan(value):
+        return f"{group.field}=unknown"
+    if kind == "flag":
+        return f"{group.field}={'yes' if value else 'no'}"
+    above = [cut for cut in group.cuts if value >= cut]
+    if not above:
+        return f"{group.field}<{group.cuts[0]:g}"
+    if len(above) == len(group.cuts):
+        return f"{group.field}>={group.cuts[-1]:g}"
+    return f"{group.field}={above[-1]:g}-{group.cuts[len(above)]:g}"
+
+
+def _chance(event: Event, cell: Cell, centre: float, scale: float) -> float:
+    def below(bound: float) -> float:
+        return cell.below((bound - centre) / scale)
+
+    if event.below is not None:
+        return below(event.below)
+    if event.at_least is not None:
+        return 1.0 - below(event.at_least)
+    if event.between is not None:
+        return below(event.between[1]) - below(event.between[0])
+    raise AssertionError("a Task's event has one bound")
+
+
+def _clip(value: float, least: float, most: float) -> float:
+    return min(max(value, least), most)

@@ -1,0 +1,100 @@
+"""The one predictor: training judges candidates with it, the server answers with it.
+
+A row and a batch give the same bits: every step works row by row or element by element in a fixed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feature_store.errors import BundleRefused
+from serving import bundle as bundles
+from serving.bundle import Bundle
+
+
+class Predictor:
+    """Answers rows of one model version; to be used by one thread at a time."""
+
+    def __init__(self, bundle: Bundle, version: str = "") -> None:
+        self.bundle, self.task, self.version = bundle, bundle.task, version
+        self._names = [field.name for field in self.task.fields]
+        self._words = {name: set(words) for name, words in bundle.encoder.categories.items()}
+        self._ranges = [
+            (index, field.name, *bundle.encoder.ranges[field.name])
+            for index, field in enumerate(self.task.fields)
+            if field.name in bundle.encoder.ranges
+        ]
+
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One answer a row, as in the exchange of docs/api.md but for `prediction_id`.
+
+        rows: validated against the Task (`serving.request`); a missing field is None or absent.
+        """
+        matrix = self.bundle.encoder.rows(rows)
+        centres, scales = self.centre_and_scale(matrix)
+        return [
+            self._answer(row, encoded, centre, scale)
+            for row, encoded, centre, scale in zip(rows, matrix, centres.tolist(), scales.tolist(), strict=True)
+        ]
+
+    def centre_and_scale(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The ensemble's value and the size of its error, each (n,), in the target's unit."""
+        centre = np.zeros(len(matrix))
+        for member in self.bundle.members:
+            centre += member.weight * member.model.predict(matrix)
+        floor = self.bundle.scale_floor
+        if self.bundle.scale is None:
+            return centre, np.full(len(matrix), floor)
+        return centre, np.maximum(self.bundle.scale.predict(matrix), floor)
+
+    def _answer(self, row: Mapping[str, Any], encoded: np.ndarray, centre: float, scale: float) -> dict[str, Any]:
+        answer = self.bundle.distribution.answer(encoded, centre, scale)
+        return {
+            "value": answer.value,
+            "unit": self.task.target.unit,
+            "interval": {"level": self.task.answers.interval, "low": answer.low, "high": answer.high},
+            "events": answer.events,
+            "group": answer.group,
+            "decision": None,
+            "warnings": self._warnings(row, encoded),
+        }
+
+    def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, str]]:
+        out = [
+            _warning(name, "missing_field", f"{name} was not given.") for name in self._names if row.get(name) is None
+        ]
+        for name, words in self._words.items():
+            if (word := row.get(name)) is not None and word not in words:
+                out.append(_warning(name, "unseen_category", f"No training row has this {name}; it counts as unknown."))
+        for index, name, low, high in self._ranges:
+            if row.get(name) is not None and not low <= encoded[index] <= high:
+                message = f"{name} is beyond the training rows' {low:g} to {high:g}: the answer is a guess there."
+                out.append(_warning(name, "outside_training_range", message))
+        return out
+
+    def check_golden(self) -> None:
+        """Raises BundleRefused unless every golden row gives its recorded answer bit for bit."""
+        golden = self.bundle.golden
+        for row, recorded in zip(golden["rows"], golden["answers"], strict=True):
+            if self.answer([row])[0] != recorded:
+                raise BundleRefused(
+                    f"Version {self.version or '?'} of {self.task.task} does not reproduce its golden rows on this "
+                    "machine, so its answers can't be trusted here. Train it again with this server's libraries."
+                )
+        if not golden["rows"] or self.answer(golden["rows"]) != golden["answers"]:
+            raise BundleRefused(f"{self.task.task}: golden rows are absent, or differ between one row and a batch.")
+
+
+def _warning(field: str, code: str, message: str) -> dict[str, str]:
+    return {"field": field, "code": code, "message": message}
+
+
+def load(folder: Path, version: str = "") -> Predictor:
+    """The predictor of a bundle: digests checked, golden rows reproduced. Raises BundleRefused."""
+    predictor = Predictor(bundles.read(folder), version)
+    predictor.check_golden()
+    return predictor

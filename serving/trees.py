@@ -1,0 +1,107 @@
+"""Boosted trees from LightGBM text, answered through its C library.
+
+`import lightgbm` costs a worker 1.8 CPU s and 180 MB for a Python layer that prediction does not need; loading
+`lib_lightgbm` alone costs almost nothing. XGBoost models come here translated (see `training/translate.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from feature_store.errors import BundleRefused
+
+_FLOAT64, _RAW_SCORE, _ROW_MAJOR = 1, 1, 1
+_PARAMETERS = b"num_threads=1"
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    spec = importlib.util.find_spec("lightgbm")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for folder in folders:
+        for relative in ("lib/lib_lightgbm.so", "lib/lib_lightgbm.dylib", "bin/lib_lightgbm.dll"):
+            if (path := Path(folder) / relative).exists():
+                library = ctypes.CDLL(str(path))
+                library.LGBM_GetLastError.restype = ctypes.c_char_p
+                return library
+    raise BundleRefused("LightGBM's library is not installed, so no model can answer. Run: pip install lightgbm")
+
+
+def _call(name: str, *arguments: object) -> None:
+    library = _library()
+    if getattr(library, name)(*arguments) != 0:
+        raise BundleRefused(f"LightGBM refused the model ({name}): {library.LGBM_GetLastError().decode()}")
+
+
+class Trees:
+    """A tree model that is read once and answers rows; not to be shared between threads.
+
+    Give it only text whose digest was checked: LightGBM's parser may kill the process on a truncated model.
+    """
+
+    def __init__(self, text: str, width: int) -> None:
+        """text: a LightGBM model; width: number of columns. Raises BundleRefused when they do not fit."""
+        self.text, self.width = text, width
+        self._handle, self._fast = ctypes.c_void_p(), ctypes.c_void_p()
+        rounds, features = ctypes.c_int(), ctypes.c_int()
+        _call("LGBM_BoosterLoadModelFromString", text.encode(), ctypes.byref(rounds), ctypes.byref(self._handle))
+        _call("LGBM_BoosterGetNumFeature", self._handle, ctypes.byref(features))
+        if features.value != width:
+            raise BundleRefused(f"A tree model takes {features.value} columns, the Task gives {width}. Train again.")
+        self._row = np.empty(width)
+        self._row_pointer = self._row.ctypes.data_as(ctypes.c_void_p)
+        self._out, self._length = ctypes.c_double(), ctypes.c_int64()
+        _call(
+            "LGBM_BoosterPredictForMatSingleRowFastInit",
+            self._handle,
+            _RAW_SCORE,
+            0,
+            -1,
+            _FLOAT64,
+            ctypes.c_int32(width),
+            _PARAMETERS,
+            ctypes.byref(self._fast),
+        )
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Raw scores, (n,), of a (n, width) float64 matrix. One row and many give the same bits."""
+        if len(matrix) == 1:
+            self._row[:] = matrix[0]
+            _call(
+                "LGBM_BoosterPredictForMatSingleRowFast",
+                self._fast,
+                self._row_pointer,
+                ctypes.byref(self._length),
+                ctypes.byref(self._out),
+            )
+            return np.array([self._out.value])
+        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+        out = np.empty(len(matrix))
+        if len(matrix):
+            _call(
+                "LGBM_BoosterPredictForMat",
+                self._handle,
+                matrix.ctypes.data_as(ctypes.c_void_p),
+                _FLOAT64,
+                ctypes.c_int32(len(matrix)),
+                ctypes.c_int32(self.width),
+                _ROW_MAJOR,
+                _RAW_SCORE,
+                0,
+                -1,
+                _PARAMETERS,
+                ctypes.byref(self._length),
+                out.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
+            )
+        return out
+
+    def __del__(self) -> None:
+        if getattr(self, "_fast", None):
+            _library().LGBM_FastConfigFree(self._fast)
+        if getattr(self, "_handle", None):
+            _library().LGBM_BoosterFree(self._handle)

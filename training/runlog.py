@@ -1,0 +1,129 @@
+"""The trial journal of a run: one fsynced line a finished trial, so that a killed search loses none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feature_store.errors import RunUnusable
+from training.learners import Config
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial. number: its place in the search; loss: None when it failed, and then `failure` says why.
+
+    elapsed_s: search time spent when it finished, over all resumptions; oof: SHA-256 of its predictions' file.
+    """
+
+    number: int
+    learner: str
+    config: Config
+    origin: str
+    loss: float | None
+    rounds: int
+    seconds: float
+    elapsed_s: float
+    oof: str = ""
+    failure: str = ""
+
+
+class RunLog:
+    """A run's folder: `run.json` (what it is), `journal.jsonl`, `oof/*.npy`."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        """Open a new run, or an old one whose identity must be the same. Raises RunUnusable."""
+        self.folder, self.name = folder, folder.name
+        self._journal = folder / "journal.jsonl"
+        (folder / "oof").mkdir(parents=True, exist_ok=True)
+        stated = folder / "run.json"
+        if stated.exists():
+            _compare(json.loads(stated.read_text(encoding="utf-8")), identity, folder.name)
+        else:
+            _write_durably(stated, json.dumps(identity, indent=1).encode())
+        self._mend()
+
+    def append(self, trial: Trial, oof: np.ndarray | None) -> Trial:
+        """Keep a trial; when this returns, a `kill -9` or a power cut does not lose it."""
+        if oof is not None:
+            path = self._oof(trial.number)
+            with path.open("wb") as file:
+                np.save(file, oof, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            _sync_folder(path.parent)
+            trial = Trial(**{**asdict(trial), "oof": hashlib.sha256(path.read_bytes()).hexdigest()})
+        with self._journal.open("ab") as file:
+            file.write(json.dumps(asdict(trial), allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return trial
+
+    def trials(self) -> list[Trial]:
+        """All finished trials, in the order in which they finished."""
+        return list(self._read())
+
+    def oof(self, trial: Trial) -> np.ndarray:
+        """The out-of-fold predictions, (n,), of a trial that did not fail."""
+        array: np.ndarray = np.load(self._oof(trial.number), allow_pickle=False)
+        return array
+
+    def _oof(self, number: int) -> Path:
+        return self.folder / "oof" / f"{number:05d}.npy"
+
+    def _read(self) -> Iterator[Trial]:
+        if not self._journal.exists():
+            return
+        for line in self._journal.read_bytes().splitlines():
+            trial = Trial(**json.loads(line))
+            if trial.loss is not None:
+                content = self._oof(trial.number).read_bytes() if self._oof(trial.number).exists() else b""
+                if hashlib.sha256(content).hexdigest() != trial.oof:
+                    raise RunUnusable(
+                        f"Run {self.name}: the predictions of trial {trial.number} are missing or altered.\n"
+                        "Start again without --resume."
+                    )
+            yield trial
+
+    def _mend(self) -> None:
+        """Drop a last line that a kill cut short: its trial was never reported as finished."""
+        if not self._journal.exists():
+            return
+        content = self._journal.read_bytes()
+        if content and not content.endswith(b"\n"):
+            whole = content[: content.rfind(b"\n") + 1]
+            _write_durably(self._journal, whole)
+
+
+def _compare(stated: dict[str, Any], wanted: dict[str, Any], name: str) -> None:
+    wanted = json.loads(json.dumps(wanted))
+    if changed := [key for key in wanted if stated.get(key) != wanted[key]]:
+        raise RunUnusable(
+            f"Run {name} can't be resumed: its {', '.join(changed)} is not the same now.\n"
+            "Resume it with what it was started with, or start a new run without --resume."
+        )
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(path.suffix + ".new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
