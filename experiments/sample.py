@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,29 +32,17 @@ def sample(task_name: str, data_dir: Path, rows: int = 20_000, seed: int = 0) ->
         raise Usage(f"No synthetic stand-in can be made for task {task_name!r}.\nThere is one for: {there}.")
     if rows < 1:
         raise Usage(f"{rows} rows can't be sampled.\nAsk for 1 or more.")
-    generator = _GENERATORS[task_name]
-    path = data_dir / generator.path
+    relative, schema, draw = _GENERATORS[task_name]
+    path = data_dir / relative
     if path.exists() and not _is_stand_in(path):
         raise GancaoError(
             f"{path} is there and not marked synthetic: it may be the real data, and was left alone.\n"
             "Move it away, or sample into another folder (GANCAO_DATA)."
         )
-    table = generator.table(generator.draw(np.random.default_rng(seed), rows))
+    drawn = draw(np.random.default_rng(seed), rows)
+    table = pa.table([_array(drawn.get(field.name), field.type, rows) for field in schema], schema=schema)
     _write(table.replace_schema_metadata({SYNTHETIC_KEY: b"true"}), path)
     return path
-
-
-@dataclass(frozen=True)
-class _Generator:
-    """path: below the data folder; schema: the columns of the real file, in its order; those not drawn are null."""
-
-    path: str
-    schema: pa.Schema
-    draw: Callable[[np.random.Generator, int], Columns]
-
-    def table(self, drawn: Columns) -> pa.Table:
-        n = len(next(iter(drawn.values())))
-        return pa.table([_array(drawn.get(f.name), f.type, n) for f in self.schema], schema=self.schema)
 
 
 def _array(values: np.ndarray | None, kind: pa.DataType, n: int) -> pa.Array:
@@ -123,8 +110,8 @@ _UNKNOWN = {
 """Share unknown: our choice, so that every missing path is met; 4 % lack height or weight (NVSR 65(6), 2016)."""
 
 
-AT_40_WEEKS_G = 3590
-"""Height of the growth curve, set so that all births weigh 3,270 g on average and 8 % stay below 2,500 g (Final 2014)."""
+_AT_40_WEEKS_G = 3610
+"""Height of the growth curve, set so that 8 % stay below 2,500 g (Final 2014) and the mean is about 3,270 g."""
 
 
 def _draw_births(random: np.random.Generator, n: int) -> Columns:
@@ -237,7 +224,7 @@ def _draw_weight(random: np.random.Generator, births: Columns) -> Columns:
         - 100 * (births["urf_chyper"] == "y")
     )
     weeks = births["combgest"] + random.random(n)  # completed weeks and days
-    curve = np.exp(0.332 * (weeks - 40.5) - 0.00354 * (weeks**2 - 40.5**2)) * AT_40_WEEKS_G
+    curve = np.exp(0.332 * (weeks - 40.5) - 0.00354 * (weeks**2 - 40.5**2)) * _AT_40_WEEKS_G
     deficit = np.select([births["dplural"] == 2, births["dplural"] == 3], [0.15, 0.20], 0.0)
     share = 1 - deficit * np.clip((weeks - 30) / 8, 0, 1)
     weight = curve * share * (1 + effect / 3400) * (1 + 0.116 * np.clip(random.normal(0, 1, n), -4.5, 4.5))
@@ -252,8 +239,11 @@ def _between(random: np.random.Generator, shares: dict[tuple[int, int], float], 
     low, high = np.array(list(shares)).T
     weights = np.array(list(shares.values()))
     chosen = random.choice(len(weights), n, p=weights / weights.sum())
-    return random.integers(low[chosen], high[chosen] + 1).astype(float)
+    numbers: np.ndarray = random.integers(low[chosen], high[chosen] + 1).astype(float)
+    return numbers
 
 
-_GENERATORS = {"birth_weight": _Generator("birth_weight/natality_2014_100k.parquet", _BIRTHS, _draw_births)}
-"""Task -> how its source is drawn."""
+_GENERATORS: dict[str, tuple[str, pa.Schema, Callable[[np.random.Generator, int], Columns]]] = {
+    "birth_weight": ("birth_weight/natality_2014_100k.parquet", _BIRTHS, _draw_births)
+}
+"""Task -> file below the data folder, the real file's columns (those not drawn are null), and how to draw them."""

@@ -315,13 +315,13 @@ def _stands_apart(rest: np.ndarray, counts: np.ndarray, code: float, count: int)
     Either farther from the rest than the rest is wide (99 after ages 12 to 50; of 8, 9 and their negatives only
     a repeated one), or half as far as the middle 98 % of rows are wide and at least as frequent as the nearest
     value (9999 g after 227 to 6407 g: a long tail is thin where a code is a spike; 98 and 99 must be repeated),
-    or the only negative value, repeated and as frequent, under ten others or more (-1 day before 0 to 27).
+    or, repeated, the only negative value under ten others or more, unless a rarer tail below 0 (-1 before 0 to 27).
     """
     near = 0 if code < rest[0] else -1
     gap, width, share = abs(code - rest[near]), rest[-1] - rest[0], counts.cumsum() / counts.sum()
     middle = rest[np.searchsorted(share, 0.99)] - rest[np.searchsorted(share, 0.01)]
     spike = count >= max(counts[near], 1 if abs(code) >= 100 else 2)
-    if code < 0 <= rest[0] and len(rest) >= 10 and spike:
+    if code < 0 <= rest[0] and len(rest) >= 10 and count >= 2 and (spike or rest[0] > 0):
         return True
     if abs(code) < 10:
         return bool(gap > width and spike)

@@ -71,16 +71,15 @@ def _is_synthetic(path: Path) -> bool:
 def _digest(task: Task, table: pa.Table) -> str:
     """SHA-256 of the SQL and of every value in order; the same table gives the same digest on any machine."""
     total = hashlib.sha256(task.data.sql.encode())
-    for name in table.column_names:
-        column = table.column(name)
-        total.update(f"{name}:{column.type}".encode())
-        array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        array = column.combine_chunks()
+        total.update(f"{name}:{array.type}".encode())
         total.update(array.is_valid().to_numpy(zero_copy_only=False).tobytes())
         if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
             total.update(array.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False).tobytes())
         else:
-            for text in array.cast(pa.string()).to_pylist():
-                total.update(b"\0" if text is None else text.encode() + b"\1")
+            for value in array.to_pylist():
+                total.update(f"{value!r}\0".encode())
     return total.hexdigest()
 
 

@@ -148,6 +148,11 @@ def render(page: Page) -> str:
     )
 
 
+def render_page(name: str, lang: Lang, **shown: Any) -> str:
+    """Another page of ours in one language; `shown` is what its template names."""
+    return _PAGES.get_template(name).render(lang=lang, t=_chooser(lang), stylesheet=STYLESHEET, **shown)
+
+
 def _chooser(lang: Lang) -> Callable[[str, str], str]:
     """`t(en, zh)`: the templates hold both wordings side by side."""
     return lambda en, zh: zh if lang == "zh" else en

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def test_decimals_enums_timestamps_and_other_widths_are_read_as_what_they_are():
         age=pa.array([12.0 + i for i in range(N)], pa.float32()),
         sex=pa.array(["female", "male"] * 20).dictionary_encode(),
         town=pa.array(["Bath", "York", "Ely", None] * 10, pa.large_string()),
-        seen=pa.array([datetime(2020, 1 + i % 12, 3, 14, 5) for i in range(N)]),
+        seen=pa.array([f"2020-{1 + i % 12:02}-03T14:05:00" for i in range(N)]).cast(pa.timestamp("us")),
     )
     assert check(TASK, table) == []
 
@@ -221,7 +221,7 @@ random = np.random.default_rng(11)
 AGES = random.integers(12, 51, 1000).astype(float)
 GRAMS = np.clip(random.normal(3270, 590, 20_000).round(), 227, 6407)
 CONTACT_DAYS = np.clip(random.poisson(6, 1500), 0, 27).astype(float)
-CIGARETTES = np.where(random.random(20_000) < 0.9, 0, 5 * random.geometric(0.4, 20_000)).astype(float)
+CIGARETTES = np.where(random.random(20_000) < 0.9, 0, 5 * random.geometric(0.4, 20_000).clip(0, 12)).astype(float)
 
 
 def with_code(values: np.ndarray, code: float, count: int) -> np.ndarray:
@@ -326,7 +326,8 @@ def test_all_problems_come_at_once_errors_first():
 def test_a_finding_reads_as_two_lines():
     assert str(only(but("age", _3=9))) == (
         "error beyond_limits: age: 1 value beyond 10 to 60 a: 9 (row 3).\n"
-        "  Mend them in data.sql (CASE WHEN age BETWEEN 10 AND 60 THEN age END makes them unknown), or widen the limits."
+        "  Mend them in data.sql (CASE WHEN age BETWEEN 10 AND 60 THEN age END makes them unknown), "
+        "or widen the limits."
     )
 
 
@@ -375,7 +376,7 @@ def test_types_that_no_python_value_makes_do_not_make_it_raise():
         pa.array([2**31 - 1] * N, pa.int32()).cast(pa.date32()),
         pa.array([Decimal("1e40")] * N, pa.decimal256(60, 2)),
         pa.array([b"0" * 16] * N, pa.uuid()),
-        pa.array([datetime(2020, 1, 1)] * N, pa.timestamp("us", "Asia/Shanghai")),
+        pa.array([0] * N, pa.timestamp("us", "Asia/Shanghai")),
         pa.array(["x" * 100_000] * N),
         pa.array(["a"] * N, pa.string_view()),
         pa.array([[("k", 1)]] * N, pa.map_(pa.string(), pa.int32())),

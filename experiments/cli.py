@@ -1,0 +1,188 @@
+"""The launcher: `gancao COMMAND`. Every command is a thin door over a function that a notebook can call."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from experiments import doctor as doctors
+from feature_store import taskfile
+from feature_store.errors import GancaoError, Usage
+from feature_store.settings import from_environment
+from serving import serve as service
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Declare a task; find, prove, record and serve its model.",
+)
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name under experiments/tasks, or a path.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
+
+
+def _commands() -> Any:
+    """The commands that need the training extra."""
+    try:
+        return importlib.import_module("experiments.commands")
+    except ModuleNotFoundError as error:
+        raise Usage(f"This command needs {error.name}. Install it with: pip install 'gancao[train]'") from None
+
+
+def _run(json_wanted: bool, work: Callable[[], tuple[dict[str, Any], RenderableType]]) -> None:
+    """Do the work, show its outcome, and turn refusals into exit codes."""
+    try:
+        document, shown = work()
+    except GancaoError as error:
+        if outcome := getattr(error, "outcome", None):
+            _show(json_wanted, *outcome)
+            raise typer.Exit(1) from None
+        code = 2 if isinstance(error, Usage) else 1
+        if json_wanted:
+            print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))  # noqa: T201
+        Console(file=sys.stderr, soft_wrap=True).print(
+            f"{type(error).__name__}: {error}", markup=False, highlight=False
+        )
+        raise typer.Exit(code) from None
+    except KeyboardInterrupt:
+        Console(file=sys.stderr).print("Stopped. What was tried is kept: gancao train TASK --resume last goes on.")
+        raise typer.Exit(130) from None
+    _show(json_wanted, document, shown)
+
+
+def _show(json_wanted: bool, document: dict[str, Any], shown: RenderableType) -> None:
+    if json_wanted:
+        print(json.dumps(document, ensure_ascii=False, allow_nan=False))  # noqa: T201
+    else:
+        Console().print(shown)
+
+
+@app.command()
+def check(task: TaskName, as_json: Json = False) -> None:
+    """Every problem of the task's table, with rows and remedies."""
+    _run(as_json, lambda: _commands().check(task, from_environment()))
+
+
+@app.command()
+def train(
+    task: TaskName,
+    budget: Annotated[str | None, typer.Option(help="120s, 5m, 1h or 40trials; the Task's own by default.")] = None,
+    engine: Annotated[str, typer.Option(help="Where trials run.")] = "local",
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the learners and the search.")] = 0,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="A run to go on with, or `last`.")] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Make it champion if its verdict allows.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find, prove and register a version."""
+    _run(as_json, lambda: _commands().train(task, from_environment(), budget, engine, seed, resume, promote))
+
+
+@app.command()
+def versions(task: TaskName, as_json: Json = False) -> None:
+    """The versions of a task."""
+    _run(as_json, lambda: _commands().versions(task, from_environment()))
+
+
+@app.command()
+def promote(
+    task: TaskName,
+    version: Annotated[str | None, typer.Argument(help="The newest by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Even against its verdict.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a version the champion."""
+    _run(as_json, lambda: _commands().promote(task, version, force, from_environment()))
+
+
+@app.command()
+def rollback(task: TaskName, as_json: Json = False) -> None:
+    """Go back to the champion before this one."""
+    _run(as_json, lambda: _commands().rollback(task, from_environment()))
+
+
+@app.command()
+def sample(
+    task: TaskName,
+    rows: Annotated[int, typer.Option(min=1, help="How many.")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a synthetic stand-in of the task's table under GANCAO_DATA."""
+    _run(as_json, lambda: _commands().sample(task, from_environment(), rows, seed))
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="A file instead of standard output.")] = None,
+) -> None:
+    """The JSON Schema of a Task file, for editors."""
+    text = json.dumps(taskfile.json_schema(), indent=1, ensure_ascii=False)
+    if out is None:
+        print(text)  # noqa: T201
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="8000 by default; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Let other machines ask, without keys.")] = False,
+) -> None:
+    """Answer over REST and on forms, following the registry."""
+
+    def work() -> tuple[dict[str, Any], str]:
+        service.serve(from_environment(host=host, port=port, workers=workers, open=open_ or None))
+        return {"stopped": True}, "Stopped."
+
+    _run(False, work)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Of MLflow's pages.")] = 5000) -> None:
+    """MLflow's own pages over this home."""
+
+    def work() -> tuple[dict[str, Any], str]:
+        code = subprocess.call(_commands().ui_command(from_environment(), port))
+        return {"code": code}, "Stopped."
+
+    _run(False, work)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Ask one prediction, print it and stop.")] = False,
+    budget: Annotated[str, typer.Option(help="Of the search.")] = "60s",
+    port: Annotated[int | None, typer.Option(help="8000 by default.")] = None,
+    mlflow_port: Annotated[int, typer.Option(help="Of MLflow's pages.")] = 5000,
+    as_json: Json = False,
+) -> None:
+    """Sample, train, promote and serve birth_weight on this machine."""
+    console = Console(file=sys.stderr)
+    _run(as_json, lambda: _commands().demo(from_environment(port=port), once, budget, mlflow_port, console))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Whether this machine has what Gancao needs."""
+    _run(as_json, lambda: doctors.examine(from_environment()))
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

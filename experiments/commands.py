@@ -1,0 +1,270 @@
+"""What the launcher does where training is installed; each function gives a document and what a person reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from experiments import catalog
+from experiments.sample import sample as make_sample
+from feature_store import check as checks
+from feature_store import offline
+from feature_store.errors import GancaoError, TableMissing, Usage
+from feature_store.settings import Settings
+from feature_store.task import Budget, Task
+from serving.serve import listen, variables
+from training.track import open_registry
+from training.train import Trained
+from training.train import train as run_training
+
+Outcome = tuple[dict[str, Any], RenderableType]
+"""The document of --json, and what a person sees instead."""
+
+
+class Refused(GancaoError):
+    """A refusal that still has a document: exit code 1 with the document on standard output."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__("refused")
+
+
+def check(name: str, settings: Settings) -> Outcome:
+    """Every problem of the table. Raises Refused when there are errors."""
+    task = catalog.load(name, settings)
+    table = offline.fetch(task, settings.data).table
+    findings = checks.check(task, table)
+    errors = sum(finding.severity == "error" for finding in findings)
+    document = {
+        "task": task.task,
+        "rows": table.num_rows,
+        "columns": table.num_columns,
+        "errors": errors,
+        "findings": [{**asdict(finding), "rows": list(finding.rows)} for finding in findings],
+    }
+    shown = Table(title=f"{task.task}: {table.num_rows} rows, {len(findings)} findings, {errors} of them errors")
+    for heading in ("", "column", "rows", "what", "what to do"):
+        shown.add_column(heading)
+    for finding in findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        kind = f"[{colour}]{finding.severity}[/] {finding.code}"
+        shown.add_row(kind, finding.column or "(table)", str(finding.count), finding.message, finding.remedy)
+    outcome = (document, shown)
+    if errors:
+        raise Refused(outcome)
+    return outcome
+
+
+def train(
+    name: str, settings: Settings, budget: str | None, engine: str, seed: int, resume: str | None, promote: bool
+) -> Outcome:
+    """Train and register. Raises Refused when --promote was asked and the verdict says no."""
+    if engine != "local":
+        raise Usage(f"There is no engine {engine!r} yet. Use --engine local.")
+    task = catalog.load(name, settings)
+    trained = run_training(task, settings, _budget(budget), seed, resume, promote)
+    outcome = (trained.to_json(), _trained(trained, promote))
+    if promote and not trained.promoted:
+        raise Refused(outcome)
+    return outcome
+
+
+def _budget(words: str | None) -> Budget | None:
+    if words is None:
+        return None
+    try:
+        return Budget.model_validate(words)
+    except ValueError:
+        raise Usage(f"--budget {words!r} is not a budget. Write 120s, 5m, 1h or 40trials.") from None
+
+
+def _trained(trained: Trained, promote: bool) -> RenderableType:
+    task, unit = trained.task, trained.task.target.unit
+    table = Table(title=f"{task.task}, version {trained.version}: the same holdout for all")
+    for heading in ("", f"RMSE ({unit})", f"MAE ({unit})", "R2", "bias"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in trained.leaderboard.iterrows():
+        style = "bold" if name == "gancao" else None
+        table.add_row(
+            str(name), *(f"{row[k]:.{d}f}" for k, d in (("rmse", 1), ("mae", 1), ("r2", 3), ("bias", 1))), style=style
+        )
+    groups = Table(title=f"{task.answers.interval:.0%} interval: {trained.metrics['coverage']:.1%} covered")
+    for heading in ("group", "n", "coverage", f"width ({unit})", f"MAE ({unit})"):
+        groups.add_column(heading, justify="left" if heading == "group" else "right")
+    for name, facts in trained.groups.items():
+        groups.add_row(
+            name, f"{facts['n']}", f"{facts['coverage']:.1%}", f"{facts['mean_width']:.0f}", f"{facts['mae']:.1f}"
+        )
+    verdict = f"Verdict: {trained.verdict.decision} ({'; '.join(trained.verdict.reasons)})."
+    if trained.promoted:
+        after = "It is the champion now; a running server answers with it within seconds."
+    elif promote:
+        after = f"It was not promoted. To do it all the same: gancao promote {task.task} {trained.version} --force"
+    else:
+        after = f"Promote it with: gancao promote {task.task} {trained.version}"
+    return Group(
+        table, groups, verdict, after, f"{trained.seconds:.0f} s, run {trained.run}, MLflow run {trained.run_id}"
+    )
+
+
+def versions(name: str, settings: Settings) -> Outcome:
+    """All versions of a task, newest first."""
+    task = catalog.load(name, settings).task
+    rows = open_registry(settings).versions(task)
+    table = Table(title=f"{task}: {len(rows)} versions")
+    for heading in ("version", "champion", "trained (UTC)", "verdict", "data", "run"):
+        table.add_column(heading)
+    for row in rows:
+        when = datetime.fromtimestamp(row["created_ms"] / 1000, UTC).isoformat(" ", "seconds")[:19]
+        tags = row["tags"]
+        data = tags.get("gancao.data_digest", "")[:12] + (
+            " synthetic" if tags.get("gancao.synthetic") == "true" else ""
+        )
+        table.add_row(
+            row["version"], "yes" if row["champion"] else "", when, tags.get("gancao.verdict", ""), data, row["run_id"]
+        )
+    return {"task": task, "versions": rows}, table
+
+
+def promote(name: str, version: str | None, force: bool, settings: Settings) -> Outcome:
+    """Make a version (the newest when none is named) the champion, unless its verdict is against it."""
+    task = catalog.load(name, settings).task
+    registry = open_registry(settings)
+    rows = registry.versions(task)
+    chosen = version or (rows[0]["version"] if rows else "1")
+    verdict = next((row["tags"].get("gancao.verdict") for row in rows if row["version"] == chosen), None)
+    document = {"task": task, "version": chosen, "promoted": False, "verdict": verdict}
+    if verdict == "reject" and not force:
+        words = (
+            f"Version {chosen} was rejected by its own gate, so it was not promoted. gancao promote --force does it."
+        )
+        raise Refused(({**document, "before": registry.champion(task)}, words))
+    before = registry.promote(task, chosen)
+    return (
+        {**document, "promoted": True, "before": before},
+        f"{task} is answered by version {chosen} now" + (f" (before: {before})." if before else "."),
+    )
+
+
+def rollback(name: str, settings: Settings) -> Outcome:
+    """Make the champion before this one the champion again."""
+    task = catalog.load(name, settings).task
+    now, before = open_registry(settings).rollback(task)
+    return {
+        "task": task,
+        "version": now,
+        "before": before,
+    }, f"{task} is answered by version {now} again (was {before})."
+
+
+def sample(name: str, settings: Settings, rows: int, seed: int) -> Outcome:
+    """Write the synthetic stand-in of a task's table."""
+    path = make_sample(Path(name).stem, settings.data, rows, seed)
+    words = f"Wrote {rows} synthetic rows to {path}. They are for trying out: a model of them knows nothing of births."
+    return {"task": Path(name).stem, "path": str(path), "rows": rows, "synthetic": True}, words
+
+
+def demo(settings: Settings, once: bool, budget: str, mlflow_port: int, console: Console) -> Outcome:
+    """Sample, train, promote, serve; with `once` ask one prediction over HTTP and stop."""
+    name = "birth_weight"
+    task = catalog.load(name, settings)
+    listen(settings).close()  # a taken port is told before a minute of training, not after
+    try:
+        offline.fetch(task, settings.data)
+    except TableMissing:
+        console.print(f"No table under {settings.data}: making a synthetic one.")
+        make_sample(name, settings.data)
+    trained = run_training(task, settings, _budget(budget), promote=True)
+    if not trained.promoted:
+        raise Refused((trained.to_json(), _trained(trained, True)))
+    console.print(_trained(trained, True))
+    with _running(settings, mlflow_port, once) as base:
+        links = {
+            "form": f"{base}/form/{name}",
+            "form_zh": f"{base}/form/{name}?lang=zh",
+            "docs": f"{base}/docs",
+            "openapi": f"{base}/openapi.json",
+            "mlflow": f"http://127.0.0.1:{mlflow_port}",
+        }
+        for key, link in links.items():
+            console.print(f"  {key:8} {link}", highlight=False)
+        if not once:
+            console.print("Serving. Ctrl-C stops it.")
+            _wait_forever()
+            return {"links": links}, "Stopped."
+        request = {"rows": [_example(task)]}
+        answer = _ask(f"{base}/v1/{name}/predict", request)
+    shown = f"Asked {json.dumps(request)}\nAnswer {json.dumps(answer['answers'][0], indent=1)}"
+    return {"links": links, "request": request, "response": answer, "trained": trained.to_json()}, shown
+
+
+def _example(task: Task) -> dict[str, Any]:
+    """A plain case of the demo's own task."""
+    row = {"gestation_weeks": 39, "plurality": "singleton", "fetal_sex": "female", "mother_age": 31, "height_cm": 163,
+           "weight_before_kg": 61, "weight_now_kg": 74, "diabetes": False}  # fmt: skip
+    return {name: value for name, value in row.items() if name in task.by_name}
+
+
+@contextmanager
+def _running(settings: Settings, mlflow_port: int, once: bool) -> Iterator[str]:
+    """The server and MLflow's pages beside it; gives the server's address when it is ready."""
+    base = f"http://{settings.host}:{settings.port}"
+
+    environment = {**os.environ, **variables(settings)}
+    server = subprocess.Popen([sys.executable, "-m", "experiments.cli", "serve"], env=environment)
+    pages = subprocess.Popen(ui_command(settings, mlflow_port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 90
+        while not _ready(base):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise GancaoError(f"The server at {base} did not get ready. Its log above says why.")
+            time.sleep(0.2)
+        yield base
+    finally:
+        for process in (server, pages):
+            process.terminate()
+        for process in (server, pages):
+            process.wait(30)
+
+
+def ui_command(settings: Settings, port: int) -> list[str]:
+    """The command that shows MLflow's own pages on this machine."""
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", settings.tracking_uri, "--default-artifact-root", settings.artifact_root]
+    return [sys.executable, "-m", "mlflow", "server", *address, *stores]
+
+
+def _ready(base: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{base}/readyz", timeout=2) as response:  # noqa: S310 - our own address
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _ask(url: str, document: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - our own address
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def _wait_forever() -> None:
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,134 @@
+"""The REST interface: thin doors over champions, predictor and journal."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from feature_store.errors import TooLarge
+from serving import request, schema
+from serving.champions import Champions
+from serving.journal import Entry, Journal
+from serving.predictor import Predictor
+from serving.problems import WrongMediaType
+
+router = APIRouter(include_in_schema=False)
+
+
+class Answering:
+    """What answers: champions, the journal, and the largest body. One a worker, on `app.state.answering`."""
+
+    def __init__(self, champions: Champions, journal: Journal, max_body_bytes: int) -> None:
+        self.champions, self.journal, self._max_body_bytes = champions, journal, max_body_bytes
+
+    async def body(self, incoming: Request) -> bytes:
+        """The body, counted while it arrives. Raises TooLarge."""
+        chunks, size = [], 0
+        announced = incoming.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > self._max_body_bytes:
+            raise self._too_large()
+        async for chunk in incoming.stream():
+            size += len(chunk)
+            if size > self._max_body_bytes:
+                raise self._too_large()
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def answer(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Answers with their `prediction_id`s, already in the journal. rows: validated."""
+        answers = [{"prediction_id": uuid.uuid4().hex, **answer} for answer in predictor.answer(rows)]
+        task, version = predictor.task.task, predictor.version
+        await self.journal.keep(
+            [
+                Entry(answer["prediction_id"], task, version, _json(row).decode(), _json(answer).decode())
+                for row, answer in zip(rows, answers, strict=True)
+            ]
+        )
+        return answers
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is larger than {self._max_body_bytes} bytes. Send fewer rows at once.")
+
+
+def answering(incoming: Request) -> Answering:
+    """The worker's own."""
+    found: Answering = incoming.app.state.answering
+    return found
+
+
+@router.post("/v1/{task}/predict")
+async def predict(task: str, incoming: Request) -> Response:
+    """Answer 1 to 1000 rows."""
+    here = answering(incoming)
+    predictor = here.champions.get(task)
+    kind = incoming.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise WrongMediaType("The body is not said to be JSON. Send the header Content-Type: application/json.")
+    rows = request.read(predictor.task, await here.body(incoming))
+    answers = await here.answer(predictor, rows)
+    return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
+
+
+@router.get("/v1")
+async def list_tasks(incoming: Request) -> Response:
+    """Every task with the version that answers."""
+    tasks = [
+        {
+            "task": predictor.task.task,
+            "version": predictor.version,
+            "title": predictor.task.title.model_dump(),
+            "links": {
+                "task": f"/v1/{predictor.task.task}",
+                "predict": f"/v1/{predictor.task.task}/predict",
+                "form": f"/form/{predictor.task.task}",
+            },
+        }
+        for predictor in answering(incoming).champions.all()
+    ]
+    return _answer({"tasks": tasks})
+
+
+@router.get("/v1/{task}")
+async def get_task(task: str, incoming: Request) -> Response:
+    """The Task with its fields, and what is known of the version that answers."""
+    predictor = answering(incoming).champions.get(task)
+    card = predictor.bundle.card
+    return _answer(
+        {
+            "task": predictor.task.model_dump(mode="json"),
+            "version": predictor.version,
+            **{key: card.get(key) for key in ("metrics", "baselines", "groups", "verdict", "members", "trained_on")},
+        }
+    )
+
+
+@router.get("/livez")
+async def livez() -> Response:
+    """The process answers."""
+    return _answer({"alive": True})
+
+
+@router.get("/readyz")
+async def readyz(incoming: Request) -> Response:
+    """200 when a version is loaded that reproduced its golden rows bit for bit, else 503."""
+    state = answering(incoming).champions.state()
+    return _answer(state, 200 if state["ready"] else 503)
+
+
+@router.get("/openapi.json")
+async def openapi(incoming: Request) -> Response:
+    """The OpenAPI document of what answers now."""
+    return _answer(schema.openapi(answering(incoming).champions.all(), incoming.app.version))
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _answer(value: Any, status: int = 200) -> Response:
+    return Response(_json(value), status, media_type="application/json")

@@ -1,0 +1,128 @@
+"""One worker: the application, what it opens and closes, and the process around it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from feature_store.errors import GancaoError
+from feature_store.settings import Settings, from_environment
+from serving import api, pages, problems
+from serving.api import Answering
+from serving.champions import Champions
+from serving.journal import Journal
+from serving.log import log
+
+_HEADERS = [
+    (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+                                 b"base-uri 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]  # fmt: skip
+_NO_STORE = (b"cache-control", b"no-store")
+_STATIC = (b"cache-control", b"public, max-age=31536000, immutable")
+
+_App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application of one worker."""
+    answering = Answering(Champions(settings.cache), Journal(settings.journal), settings.max_body_bytes)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        await answering.champions.look()
+        following = asyncio.create_task(answering.champions.follow())
+        yield
+        following.cancel()
+        answering.journal.close()
+
+    app = FastAPI(title="Gancao", version=metadata.version("gancao"), openapi_url=None, docs_url=None, redoc_url=None,
+                  lifespan=life)  # fmt: skip
+    app.state.answering = answering
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.add_exception_handler(GancaoError, _refuse)
+    app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(Exception, _crash)
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+class SecurityHeaders:
+    """Puts the headers on every answer: nothing is framed, sniffed, stored or loaded from elsewhere."""
+
+    def __init__(self, app: _App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                cached = scope["path"].startswith("/static/") and message["status"] == 200
+                message["headers"] = [*message["headers"], *_HEADERS, _STATIC if cached else _NO_STORE]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+async def _refuse(incoming: Request, error: Exception) -> Response:
+    assert isinstance(error, GancaoError)
+    return problems.response(error)
+
+
+async def _plain(incoming: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    remedies = {
+        404: "Nothing answers at this address. /v1 lists the tasks, /docs the interface.",
+        405: "This address does not take that method. /docs says which it takes.",
+    }
+    out = problems.plain(error.status_code, str(error.detail), remedies.get(error.status_code, str(error.detail)))
+    out.headers.update(error.headers or {})
+    return out
+
+
+async def _crash(incoming: Request, error: Exception) -> Response:
+    """A bug of ours. The log gets its place, never a value; the client gets no detail."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last is not None else ""
+    log("internal_error", kind=type(error).__name__, place=place, path=incoming.scope["route"].path
+        if "route" in incoming.scope else "")  # fmt: skip
+    return problems.plain(500, "Something went wrong here", "This is a fault of the server, not of the request.")
+
+
+def main() -> None:
+    """`python -m serving.app FD`: serve on an inherited socket; settings come from GANCAO_* variables."""
+    settings = from_environment()
+    config = uvicorn.Config(
+        build(settings),
+        loop="uvloop",
+        http="httptools",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+    )
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+
+
+if __name__ == "__main__":
+    main()

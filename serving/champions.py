@@ -1,0 +1,73 @@
+"""The champions that this worker answers with; they follow the cache and are swapped whole."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from feature_store.errors import BundleRefused, UnknownTask
+from serving import cache, predictor
+from serving.cache import Published
+from serving.log import log
+from serving.predictor import Predictor
+from serving.problems import NotReady
+
+LOOK_S = 0.3
+
+
+class Champions:
+    """By task, the predictor that answers. A new one is loaded and warm before the old one is let go."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._now: dict[str, tuple[Published, Predictor]] = {}
+        self._failed: dict[str, tuple[Published, str]] = {}
+
+    def get(self, task: str) -> Predictor:
+        """Raises UnknownTask, or NotReady when nothing is loaded at all."""
+        found = self._now.get(task)
+        if found is not None:
+            return found[1]
+        if not self._now:
+            raise NotReady("No model is ready. Train one: gancao train TASK --promote; it is served within seconds.")
+        raise UnknownTask(f"There is no task of that name here. There are: {', '.join(sorted(self._now))}.")
+
+    def all(self) -> list[Predictor]:
+        """Every predictor that answers, by task."""
+        return [self._now[task][1] for task in sorted(self._now)]
+
+    def state(self) -> dict[str, object]:
+        """What `/readyz` says: tasks with their versions, refused versions, whether the registry answers."""
+        refused = {
+            path.parent.name: list(cache.read(path).values()) for path in sorted(self._root.glob("*/refused.json"))
+        }
+        failed = {task: reason for task, (_, reason) in self._failed.items()}
+        return {
+            "ready": bool(self._now) and all(task in self._now for task in failed),
+            "tasks": {task: {"version": p.version, "golden": "reproduced"} for task, (_, p) in self._now.items()},
+            "not_loaded": failed,
+            "refused": refused,
+            "registry": cache.read(self._root / "registry.json") or {"reachable": None},
+        }
+
+    async def look(self) -> None:
+        """Load what the cache has new. What does not load is reported, and the old one goes on answering."""
+        for task, found in cache.published(self._root).items():
+            now, failed = self._now.get(task), self._failed.get(task)
+            if (now is not None and now[0] == found) or (failed is not None and failed[0] == found):
+                continue
+            try:
+                loaded = await asyncio.to_thread(predictor.load, found.folder, found.version)
+            except (BundleRefused, OSError) as error:
+                self._failed[task] = (found, str(error))
+                log("version_not_loaded", task=task, version=found.version, reason=str(error))
+                continue
+            self._failed.pop(task, None)
+            self._now[task] = (found, loaded)
+            log("version_serving", task=task, version=found.version)
+
+    async def follow(self) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self.look()

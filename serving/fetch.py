@@ -1,0 +1,136 @@
+"""The fetcher: brings champions from the MLflow registry into the cache. The server's only door to mlflow.
+
+A version is copied, its digests are checked before any parser sees it, and it is loaded once in a child process
+that may die of it; only then do the workers learn of it. It never loads a pyfunc: whoever may write into the
+registry must not thereby run code here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion
+
+from feature_store.errors import BundleRefused
+from feature_store.settings import Settings, from_environment
+from serving import bundle as bundles
+from serving import cache
+from serving.log import log
+
+CHAMPION = "champion"
+PROBE_S = 120
+
+
+@dataclass
+class Fetcher:
+    """Looks at the registry and keeps the cache like it."""
+
+    settings: Settings
+    _reachable: bool | None = None
+
+    def run(self) -> None:
+        """Look, wait, look again, until SIGTERM."""
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        while True:
+            self.look()
+            time.sleep(self.settings.poll_s)
+
+    def look(self) -> None:
+        """Bring every champion that is new. A registry that does not answer changes nothing in the cache."""
+        try:
+            champions = self._champions()
+        except Exception as error:
+            self._registry(False, type(error).__name__)
+            return
+        self._registry(True, "")
+        for version in champions:
+            try:
+                self._bring(version)
+            except Exception as error:  # one bad version must not keep the others out
+                log("version_not_fetched", task=version.name, version=version.version, error=type(error).__name__)
+
+    def _champions(self) -> list[ModelVersion]:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        client = MlflowClient(self.settings.tracking_uri, self.settings.tracking_uri)
+        models = [model for model in client.search_registered_models() if model.tags.get("gancao.task") == model.name]
+        return [
+            client.get_model_version(model.name, model.aliases[CHAMPION])
+            for model in models
+            if CHAMPION in (model.aliases or {})
+        ]
+
+    def _bring(self, found: ModelVersion) -> None:
+        task, version, root = str(found.name), str(found.version), self.settings.cache
+        identity = f"{version} {found.creation_timestamp} {found.source}"
+        now = cache.published(root).get(task)
+        if (now is not None and now.identity == identity) or identity in cache.refused(root, task):
+            return
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as folder:
+            try:
+                bundle = self._checked(found, Path(folder))
+            except BundleRefused as error:
+                cache.refuse(root, task, identity, str(error))
+                log("version_refused", task=task, version=version, reason=str(error))
+                return
+            cache.publish(root, task, version, bundle, identity)
+        log("version_published", task=task, version=version)
+
+    def _checked(self, found: ModelVersion, folder: Path) -> Path:
+        uri = f"models:/{found.name}/{found.version}/data/bundle"
+        try:
+            download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri)
+        except Exception as error:
+            raise BundleRefused(f"its files could not be copied ({type(error).__name__}).") from None
+        bundle = folder / "data" / "bundle"
+        if not bundle.is_dir():
+            raise BundleRefused("it holds no bundle. Was it trained by gancao?")
+        bundles.verified(bundle)
+        probe(bundle, str(found.name))
+        return bundle
+
+    def _registry(self, reachable: bool, error: str) -> None:
+        self.settings.cache.mkdir(parents=True, exist_ok=True)
+        if reachable != self._reachable:
+            self._reachable = reachable
+            log("registry_reachable" if reachable else "registry_unreachable", error=error)
+            cache.write_atomically(self.settings.cache / "registry.json", {"reachable": reachable, "error": error})
+
+
+def probe(bundle: Path, task: str) -> None:
+    """Load a bundle and its golden rows in a child process. Raises BundleRefused however the child fails."""
+    command = [sys.executable, "-m", "serving.probe", str(bundle), task]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise BundleRefused(f"it did not load within {PROBE_S} s.") from None
+    if done.returncode != 0:
+        said = done.stdout.strip().splitlines()
+        reason = said[-1] if said else f"loading it killed the process (code {done.returncode})"
+        raise BundleRefused(reason)
+
+
+def main() -> None:
+    """`python -m serving.fetch`: settings come from GANCAO_* variables."""
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    Fetcher(from_environment()).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The pages that people open: the list of tasks, the form of each, and the description of the interface."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, Response
+
+from feature_store.errors import BodyRefused, JournalFull, RowError
+from serving import form, schema
+from serving.api import answering
+from serving.form import Lang, Page
+from serving.predictor import Predictor
+from serving.request import check
+
+router = APIRouter(include_in_schema=False)
+
+_NOT_KEPT = {
+    "en": "The answer could not be kept in the journal, so it is not shown. Please try again later.",
+    "zh": "结果未能写入记录，因此不予显示。请稍后再试。",
+}
+
+
+@router.get("/form/{task}")
+async def empty_form(task: str, incoming: Request) -> Response:
+    """The form, empty."""
+    predictor = answering(incoming).champions.get(task)
+    return _page(incoming, predictor)
+
+
+@router.post("/form/{task}")
+async def answered_form(task: str, incoming: Request) -> Response:
+    """The form with what was typed and its answer, or what is wrong with it. Works without JavaScript."""
+    here = answering(incoming)
+    predictor = here.champions.get(task)
+    kind = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise BodyRefused("The form sends application/x-www-form-urlencoded. Applications use /v1/{task}/predict.")
+    texts = form.read(predictor.task, await here.body(incoming))
+    row, unread = form.row(predictor.task, texts)
+    errors = _all_errors(predictor, row, unread)
+    if errors:
+        return _page(incoming, predictor, texts=texts, errors=errors, status=422)
+    try:
+        answers = await here.answer(predictor, [row])
+    except JournalFull:
+        return _page(incoming, predictor, texts=texts, trouble=_NOT_KEPT[_lang(incoming)], status=507)
+    return _page(incoming, predictor, texts=texts, answer=answers[0])
+
+
+@router.get("/")
+async def index(incoming: Request) -> Response:
+    """Every task with its form."""
+    served = answering(incoming).champions.all()
+    lang = _lang(incoming)
+    return HTMLResponse(form.render_page("index.html", lang, tasks=[(p.task, p.version) for p in served]))
+
+
+@router.get("/docs")
+async def docs(incoming: Request) -> Response:
+    """The interface as a page: each task's fields, an example, and the OpenAPI document's address."""
+    served = answering(incoming).champions.all()
+    tasks = [
+        {
+            "task": predictor.task,
+            "version": predictor.version,
+            "rows": [(field, schema.field_schema(field)) for field in predictor.task.fields],
+            "example": json.dumps(schema.example(predictor), ensure_ascii=False),
+        }
+        for predictor in served
+    ]
+    base = str(incoming.base_url).rstrip("/")
+    return HTMLResponse(form.render_page("docs.html", _lang(incoming), tasks=tasks, base=base))
+
+
+def _lang(incoming: Request) -> Lang:
+    return form.language(incoming.query_params.get("lang"), incoming.headers.get("accept-language"))
+
+
+def _all_errors(predictor: Predictor, row: dict[str, Any], unread: list[RowError]) -> list[RowError]:
+    """What could not be read, and what breaks the Task's limits, in the order of the form."""
+    named = {error.field for error in unread}
+    found = unread + [error for error in check(predictor.task, [row]) if error.field not in named]
+    order = {field.name: position for position, field in enumerate(predictor.task.fields)}
+    return sorted(found, key=lambda error: order.get(error.field, len(order)))
+
+
+def _page(incoming: Request, predictor: Predictor, status: int = 200, **shown: Any) -> Response:
+    lang = _lang(incoming)
+    others = [
+        (other.task.task, other.task.title[lang])
+        for other in answering(incoming).champions.all()
+        if other.task.task != predictor.task.task
+    ]
+    page = Page(predictor.task, lang, predictor.version, predictor.bundle.card, others=others, **shown)
+    return HTMLResponse(form.render(page), status)

@@ -1,0 +1,55 @@
+"""Errors as problem documents (RFC 9457): the only place that knows their HTTP status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from feature_store.errors import BodyRefused, GancaoError, JournalFull, RowsRefused, TooLarge, UnknownTask
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class NotReady(GancaoError):
+    """The server has no version that may answer."""
+
+
+class WrongMediaType(GancaoError):
+    """A body that is not JSON by its own word."""
+
+
+_KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
+    BodyRefused: (400, "body-refused", "The body can't be read"),
+    UnknownTask: (404, "unknown-task", "No such task"),
+    TooLarge: (413, "too-large", "Too large"),
+    WrongMediaType: (415, "wrong-media-type", "Not JSON"),
+    RowsRefused: (422, "rows-refused", "Some values are refused"),
+    NotReady: (503, "not-ready", "No model yet"),
+    JournalFull: (507, "journal-full", "The answer could not be kept"),
+}
+STATUSES = {status: title for status, _, title in _KINDS.values()}
+
+
+def document(error: GancaoError) -> dict[str, Any]:
+    """The problem as plain data: type, title, status, detail and, for rows, errors."""
+    status, kind, title = _KINDS.get(type(error), (500, "internal", "Something went wrong here"))
+    out: dict[str, Any] = {"type": f"urn:gancao:problem:{kind}", "title": title, "status": status, "detail": str(error)}
+    if isinstance(error, RowsRefused):
+        out["detail"] = f"{error}; no row was answered. Mend each of `errors` and send the rows again."
+        out["errors"] = [{"row": e.row, "field": e.field, "code": e.code, "message": e.message} for e in error.errors]
+    return out
+
+
+def response(error: GancaoError) -> Response:
+    """The problem as an answer."""
+    problem = document(error)
+    headers = {"Retry-After": "2"} if problem["status"] == 503 else None
+    return Response(msgspec.json.encode(problem), problem["status"], headers, MEDIA_TYPE)
+
+
+def plain(status: int, title: str, detail: str) -> Response:
+    """A problem of HTTP itself, such as an unknown path or method."""
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return Response(msgspec.json.encode(problem), status, media_type=MEDIA_TYPE)

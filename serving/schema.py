@@ -1,0 +1,186 @@
+"""OpenAPI: one typed schema a task, with units, limits, words and examples, derived from the Tasks being served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feature_store.field import AnyField
+from feature_store.task import Task
+from serving.predictor import Predictor
+from serving.problems import MEDIA_TYPE, STATUSES
+from serving.request import MAX_ROWS
+
+_JSON = "application/json"
+
+
+def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of everything that answers now."""
+    paths: dict[str, Any] = {
+        "/v1": {"get": _get("List the tasks and their versions", "list_tasks")},
+        "/livez": {"get": _get("Whether the process is alive", "livez")},
+        "/readyz": {"get": _get("Whether a model is loaded that reproduces its golden rows", "readyz")},
+    }
+    schemas: dict[str, Any] = {"Problem": _PROBLEM, "Warning": _WARNING}
+    for predictor in served:
+        task, stem = predictor.task, _stem(predictor.task)
+        schemas |= {
+            f"{stem}Row": row_schema(task),
+            f"{stem}Request": _request(stem, predictor),
+            f"{stem}Answer": _answer(task),
+            f"{stem}Response": _response(task, stem),
+        }
+        paths[f"/v1/{task.task}"] = {"get": _get(f"The Task, version and measures of {task.task}", f"get_{task.task}")}
+        paths[f"/v1/{task.task}/predict"] = {"post": _predict(task, stem)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Gancao",
+            "version": version,
+            "description": "Predictions with intervals, from declared Tasks.",
+        },
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def row_schema(task: Task) -> dict[str, Any]:
+    """JSON Schema of one row of a task: types, limits, words, units (`x-unit`) and codes (`x-code`)."""
+    return {
+        "type": "object",
+        "title": task.title.en,
+        "properties": {field.name: field_schema(field) for field in task.fields},
+        "required": [field.name for field in task.fields if field.required],
+        "additionalProperties": False,
+    }
+
+
+def field_schema(field: AnyField) -> dict[str, Any]:
+    """JSON Schema of one field; a field that is not required may be null."""
+    out: dict[str, Any] = {"title": f"{field.label.en} / {field.label.zh}"}
+    described = [field.help.en] if field.help else []
+    if field.type == "number":
+        kind = "integer" if field.integer else "number"
+        out |= {"minimum": field.limits[0], "maximum": field.limits[1]}
+        if field.unit:
+            out["x-unit"] = field.unit
+            described.append(f"Unit: {field.unit}.")
+    elif field.type == "flag":
+        kind = "boolean"
+    else:
+        kind = "string"
+    out["type"] = kind if field.required else [kind, "null"]
+    if field.type == "category" and field.choices is not None:
+        words = [choice.value for choice in field.choices]
+        out["enum"] = words if field.required else [*words, None]
+        described.append("; ".join(f"{c.value}: {c.label.en} / {c.label.zh}" for c in field.choices) + ".")
+    if field.type == "date":
+        out["format"] = "date"
+    if field.code:
+        out["x-code"] = field.code
+    if described:
+        out["description"] = " ".join(described)
+    return out
+
+
+def example(predictor: Predictor) -> dict[str, Any]:
+    """A request that the predictor answers: its first golden row."""
+    return {"rows": predictor.bundle.golden["rows"][:1], "explain": False}
+
+
+def _stem(task: Task) -> str:
+    return "".join(part.capitalize() for part in task.task.split("_"))
+
+
+def _get(summary: str, operation: str) -> dict[str, Any]:
+    responses = {"200": {"description": "OK", "content": {_JSON: {"schema": {"type": "object"}}}}}
+    return {"summary": summary, "operationId": operation, "responses": responses}
+
+
+def _request(stem: str, predictor: Predictor) -> dict[str, Any]:
+    rows = {"type": "array", "items": _ref(f"{stem}Row"), "minItems": 1, "maxItems": MAX_ROWS}
+    return {
+        "type": "object",
+        "properties": {"rows": rows, "explain": {"type": "boolean", "const": False, "default": False}},
+        "required": ["rows"],
+        "additionalProperties": False,
+        "examples": [example(predictor)],
+    }
+
+
+def _predict(task: Task, stem: str) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        "200": {"description": "One answer a row, in order", "content": {_JSON: {"schema": _ref(f"{stem}Response")}}}
+    }
+    for status, title in STATUSES.items():
+        if status != 404:
+            responses[str(status)] = {"description": title, "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}}
+    return {
+        "summary": f"Predict {task.title.en.lower()}",
+        "description": task.intended_use.en,
+        "operationId": f"predict_{task.task}",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": _ref(f"{stem}Request")}}},
+        "responses": responses,
+    }
+
+
+def _answer(task: Task) -> dict[str, Any]:
+    value = {"type": "number", "minimum": task.target.limits[0], "maximum": task.target.limits[1],
+             "x-unit": task.target.unit}  # fmt: skip
+    chance = {"type": "number", "minimum": 0, "maximum": 1}
+    events = {e.name: {**chance, "title": f"{e.label.en} / {e.label.zh}"} for e in task.answers.events}
+    interval = {"level": {"type": "number", "const": task.answers.interval}, "low": value, "high": value}
+    properties = {
+        "prediction_id": {"type": "string", "description": "Name it when the outcome is known."},
+        "value": value,
+        "unit": {"type": "string", "const": task.target.unit},
+        "interval": {"type": "object", "properties": interval, "required": list(interval)},
+        "events": {"type": "object", "properties": events, "required": list(events)},
+        "group": {"type": "string", "description": "The cases from which the interval was calibrated."},
+        "decision": {"type": "null"},
+        "warnings": {"type": "array", "items": _ref("Warning")},
+    }
+    return {"type": "object", "title": task.target.label.en, "properties": properties, "required": list(properties)}
+
+
+def _response(task: Task, stem: str) -> dict[str, Any]:
+    properties = {
+        "task": {"type": "string", "const": task.task},
+        "version": {"type": "string"},
+        "answers": {"type": "array", "items": _ref(f"{stem}Answer")},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_TEXT = {"type": "string"}
+_WARNING = {
+    "type": "object",
+    "properties": {
+        "field": _TEXT,
+        "code": {"type": "string", "enum": ["missing_field", "outside_training_range", "unseen_category"]},
+        "message": _TEXT,
+    },
+    "required": ["field", "code", "message"],
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "A problem document (RFC 9457). No value that was sent is repeated in it.",
+    "properties": {
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"row": {"type": "integer"}, "field": _TEXT, "code": _TEXT, "message": _TEXT},
+                "required": ["row", "field", "code", "message"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail"],
+}
