@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from experiments import catalog
 from experiments.sample import sample as make_sample
@@ -55,13 +56,9 @@ def check(name: str, settings: Settings) -> Outcome:
         "errors": errors,
         "findings": [{**asdict(finding), "rows": list(finding.rows)} for finding in findings],
     }
-    shown = Table(title=f"{task.task}: {table.num_rows} rows, {len(findings)} findings, {errors} of them errors")
-    for heading in ("", "column", "rows", "what", "what to do"):
-        shown.add_column(heading)
-    for finding in findings:
-        colour = "red" if finding.severity == "error" else "yellow"
-        kind = f"[{colour}]{finding.severity}[/] {finding.code}"
-        shown.add_row(kind, finding.column or "(table)", str(finding.count), finding.message, finding.remedy)
+    colours = {"error": "red", "warning": "yellow"}
+    lines = [Text(str(finding), style=colours[finding.severity]) for finding in findings]
+    shown = Group(*lines, f"{task.task}: {table.num_rows} rows, {len(findings)} findings, {errors} of them errors.")
     outcome = (document, shown)
     if errors:
         raise Refused(outcome)

@@ -47,6 +47,20 @@ class Encoder:
             for field, fill in zip(self.task.fields, missing, strict=True)
         ]
 
+    @cached_property
+    def assumed(self) -> dict[str, str]:
+        """What stands in for a missing value, in words, of each field that was never missing in training."""
+        out = {}
+        for name, fill in self.fill.items():
+            kind = self.task.by_name[name].type
+            if kind == "category":
+                out[name] = self.categories[name][int(fill) - 1]
+            elif kind == "flag":
+                out[name] = "yes" if fill else "no"
+            else:
+                out[name] = str(np.datetime64(int(fill), "D")) if kind == "date" else f"{fill:g}"
+        return out
+
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(n, fields) float64 of validated rows: numbers, booleans, words, `YYYY-MM-DD`; None or absent is missing."""
         out = np.empty((len(rows), len(self._steps)))

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -38,6 +38,7 @@ class Fetcher:
 
     settings: Settings
     _reachable: bool | None = None
+    _told: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Look, wait, look again, until SIGTERM."""
@@ -58,18 +59,21 @@ class Fetcher:
         for version in champions:
             try:
                 self._bring(version)
-            except Exception as error:  # one bad version must not keep the others out
-                log("version_not_fetched", task=version.name, version=version.version, error=type(error).__name__)
+            except Exception as error:  # one that can't be copied now must not keep the others out; it is tried again
+                self._tell_once(str(version.name), str(version.version), type(error).__name__)
 
     def _champions(self) -> list[ModelVersion]:
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        client = MlflowClient(self.settings.tracking_uri, self.settings.tracking_uri)
+        client = self._client()
         models = [model for model in client.search_registered_models() if model.tags.get("gancao.task") == model.name]
         return [
             client.get_model_version(model.name, model.aliases[CHAMPION])
             for model in models
             if CHAMPION in (model.aliases or {})
         ]
+
+    def _client(self) -> MlflowClient:
+        return MlflowClient(self.settings.tracking_uri, self.settings.tracking_uri)
 
     def _bring(self, found: ModelVersion) -> None:
         task, version, root = str(found.name), str(found.version), self.settings.cache
@@ -89,17 +93,19 @@ class Fetcher:
         log("version_published", task=task, version=version)
 
     def _checked(self, found: ModelVersion, folder: Path) -> Path:
-        uri = f"models:/{found.name}/{found.version}/data/bundle"
-        try:
-            download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri)
-        except Exception as error:
-            raise BundleRefused(f"its files could not be copied ({type(error).__name__}).") from None
-        bundle = folder / "data" / "bundle"
-        if not bundle.is_dir():
-            raise BundleRefused("it holds no bundle. Was it trained by gancao?")
+        uri = self._client().get_model_version_download_uri(found.name, found.version)
+        copied = download_artifacts(
+            artifact_uri=f"{uri.rstrip('/')}/data/bundle", dst_path=str(folder), tracking_uri=self.settings.tracking_uri
+        )
+        bundle = Path(copied)
         bundles.verified(bundle)
         probe(bundle, str(found.name))
         return bundle
+
+    def _tell_once(self, task: str, version: str, error: str) -> None:
+        if self._told.get(task) != (version, error):
+            self._told[task] = (version, error)
+            log("version_not_copied", task=task, version=version, error=error)
 
     def _registry(self, reachable: bool, error: str) -> None:
         self.settings.cache.mkdir(parents=True, exist_ok=True)

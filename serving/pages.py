@@ -94,5 +94,6 @@ def _page(incoming: Request, predictor: Predictor, status: int = 200, **shown: A
         for other in answering(incoming).champions.all()
         if other.task.task != predictor.task.task
     ]
-    page = Page(predictor.task, lang, predictor.version, predictor.bundle.card, others=others, **shown)
+    assumed = predictor.bundle.encoder.assumed
+    page = Page(predictor.task, lang, predictor.version, predictor.bundle.card, assumed=assumed, others=others, **shown)
     return HTMLResponse(form.render(page), status)

@@ -23,6 +23,7 @@ class Predictor:
         self.bundle, self.task, self.version = bundle, bundle.task, version
         self._names = [field.name for field in self.task.fields]
         self._words = {name: set(words) for name, words in bundle.encoder.categories.items()}
+        self._missing = {name: _missing(name, bundle.encoder.assumed.get(name)) for name in self._names}
         self._ranges = [
             (index, field.name, *bundle.encoder.ranges[field.name])
             for index, field in enumerate(self.task.fields)
@@ -64,9 +65,7 @@ class Predictor:
         }
 
     def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, str]]:
-        out = [
-            _warning(name, "missing_field", f"{name} was not given.") for name in self._names if row.get(name) is None
-        ]
+        out = [warning for name, warning in self._missing.items() if row.get(name) is None]
         for name, words in self._words.items():
             if (word := row.get(name)) is not None and word not in words:
                 out.append(_warning(name, "unseen_category", f"No training row has this {name}; it counts as unknown."))
@@ -87,6 +86,11 @@ class Predictor:
                 )
         if not golden["rows"] or self.answer(golden["rows"]) != golden["answers"]:
             raise BundleRefused(f"{self.task.task}: golden rows are absent, or differ between one row and a batch.")
+
+
+def _missing(name: str, assumed: str | None) -> dict[str, str]:
+    stands_in = f"; no training row lacked it, so {assumed} is assumed" if assumed is not None else ""
+    return _warning(name, "missing_field", f"{name} was not given{stands_in}.")
 
 
 def _warning(field: str, code: str, message: str) -> dict[str, str]:

@@ -1,0 +1,51 @@
+# Two commands on a fresh machine with Python 3.11 or later and make: `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := .tools/bin/uv
+RUN := .venv/bin/python
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test lint types check proofs bench tools docs clean
+
+demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
+	.venv/bin/gancao demo $(ARGS)
+
+test: .venv/installed tools      ## all tests; what needs an absent tool skips with a reason
+	.venv/bin/pytest $(ARGS)
+
+lint: .venv/installed
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
+types: .venv/installed
+	.venv/bin/mypy
+
+check: lint types test           ## what CI runs
+
+proofs: .venv/installed tools    ## the slow proofs in full
+	GANCAO_PROOFS=full .venv/bin/pytest -m proof $(ARGS)
+
+bench: .venv/installed           ## every number of the README
+	$(RUN) -m benchmarks.predict
+
+docs: .venv/installed            ## the pages that are made from code
+	.venv/bin/gancao schema --out docs/task.schema.json
+
+tools:                           ## Chromium for the browser tests, through apt when root and missing
+	@if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing chromium (apt)"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-noto-cjk >/dev/null || true; \
+	  else echo "chromium is missing: browser tests will skip"; fi; fi
+
+.venv/installed: pyproject.toml uv.lock $(UV)
+	$(UV) sync --frozen --python $(PYTHON) --extra train --extra dev
+	@touch $@
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache
