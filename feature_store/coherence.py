@@ -22,6 +22,8 @@ def contradictions(raw: Any) -> Iterator[Problem]:
     names = [field.get("name") for _, field in fields]
     known = {name: field for name, (_, field) in zip(names, fields, strict=True) if isinstance(name, str)}
     target = _mapping(raw, "target")
+    yield from _short("fields", raw.get("fields"), 1)
+    yield from _short("search.learners", _mapping(raw, "search").get("learners"), 1)
     yield from _twice("fields", names)
     if target.get("name") in known:
         yield Problem(
@@ -32,6 +34,7 @@ def contradictions(raw: Any) -> Iterator[Problem]:
     yield from _order("target.limits", target.get("limits"))
     for where, field in fields:
         yield from _order(f"{where}.limits", field.get("limits"), dates=field.get("type") == "date")
+        yield from _short(f"{where}.choices", field.get("choices"), 2)
         values = [c.get("value") if isinstance(c, dict) else c for c in _list(field, "choices")]
         yield from _twice(f"{where}.choices", values)
     yield from _groups(raw, known)
@@ -70,6 +73,7 @@ def _baselines(raw: dict[str, Any], known: dict[str, Any]) -> Iterator[Problem]:
 def _sections(raw: dict[str, Any], known: dict[str, Any]) -> Iterator[Problem]:
     shown: list[Any] = []
     for where, section in _items(_mapping(raw, "form"), "sections", "form.sections"):
+        yield from _short(f"{where}.fields", section.get("fields"), 1)
         for position, name in enumerate(_list(section, "fields")):
             yield from _reference(f"{where}.fields[{position}]", name, known)
             shown.append(name)
@@ -115,6 +119,12 @@ def _twice(where: str, names: list[Any]) -> Iterator[Problem]:
     for name, count in Counter(name for name in names if isinstance(name, str)).items():
         if count > 1:
             yield Problem(where, f"{name!r} stands {count} times.", "Keep one.")
+
+
+def _short(where: str, items: Any, least: int) -> Iterator[Problem]:
+    """Judged here and not by the type: a type that counts would hide what is wrong with the items."""
+    if isinstance(items, list | tuple) and len(items) < least:
+        yield Problem(where, f"holds {len(items)}.", f"Give {least} or more.")
 
 
 def _reference(where: str, name: Any, known: dict[str, Any]) -> Iterator[Problem]:

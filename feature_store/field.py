@@ -80,7 +80,7 @@ class CategoryField(_Common):
     """One of several words. Without `choices` they are learnt from the table and unseen ones warn."""
 
     type: Literal["category"]
-    choices: tuple[Choice, ...] | None = Field(default=None, strict=False, min_length=2)
+    choices: tuple[Choice, ...] | None = Field(default=None, strict=False)
 
 
 class FlagField(_Common):

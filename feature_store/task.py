@@ -101,7 +101,7 @@ class Search(Frozen):
 
     metric: Literal["rmse", "mae"] = "rmse"
     budget: Budget = DEFAULT_BUDGET
-    learners: tuple[Learner, ...] = Field(default=LEARNERS, strict=False, min_length=1)
+    learners: tuple[Learner, ...] = Field(default=LEARNERS, strict=False)
     max_members: int = Field(default=4, ge=1, le=20, description="Models in the ensemble: the bound on a row's time.")
 
 
@@ -123,7 +123,7 @@ class Section(Frozen):
     """A group of fields on the form."""
 
     title: Text
-    fields: tuple[Name, ...] = Field(strict=False, min_length=1)
+    fields: tuple[Name, ...] = Field(strict=False)
 
 
 class Form(Frozen):
@@ -141,7 +141,7 @@ class Task(Frozen):
     kind: Literal["regression"] = "regression"
     target: Target
     data: Data
-    fields: tuple[AnyField, ...] = Field(strict=False, min_length=1)
+    fields: tuple[AnyField, ...] = Field(strict=False)
     answers: Answers = Answers()
     groups: tuple[Group, ...] = Field(default=(), strict=False)
     split: Split = Split()

@@ -113,7 +113,7 @@ def _explain(error: Any, raw: Any) -> Problem:
     if kind == "union_tag_invalid":
         tag = context.get("tag", "")
         return Problem(f"{where}.type", f"{tag!r} is not a type of field.", "Use number, category, flag or date.")
-    if kind == "string_type" and isinstance(error["input"], bool):
+    if kind in ("string_type", "model_type", "model_attributes_type") and isinstance(error["input"], bool):
         return Problem(where, f"YAML reads this word as {error['input']}.", "Put it in quotes, as in 'yes'.")
     if kind == "string_pattern_mismatch":
         return Problem(where, f"{error['input']!r} is not a name.", "Use a-z, 0-9 and _, beginning with a letter.")

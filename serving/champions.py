@@ -70,4 +70,7 @@ class Champions:
         """Look again and again."""
         while True:
             await asyncio.sleep(LOOK_S)
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # a fault here must not end the following
+                log("look_failed", error=type(error).__name__)

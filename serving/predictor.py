@@ -99,6 +99,11 @@ def _warning(field: str, code: str, message: str) -> dict[str, str]:
 
 def load(folder: Path, version: str = "") -> Predictor:
     """The predictor of a bundle: digests checked, golden rows reproduced. Raises BundleRefused."""
-    predictor = Predictor(bundles.read(folder), version)
-    predictor.check_golden()
+    try:
+        predictor = Predictor(bundles.read(folder), version)
+        predictor.check_golden()
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise BundleRefused(
+            f"{folder} is not a bundle that this server reads ({type(error).__name__}). Train the task again."
+        ) from error
     return predictor

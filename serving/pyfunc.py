@@ -5,12 +5,10 @@ MLflow finds this module by name (`loader_module`) and gives it the bundle's fol
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from feature_store.errors import RowsRefused
+from feature_store.errors import RowError, RowsRefused
 from serving import predictor
 from serving.predictor import Predictor
 from serving.request import check
@@ -36,23 +34,18 @@ class GancaoModel:
 
     def predict(self, frame: Any, params: dict[str, Any] | None = None) -> Any:
         """Raises RowsRefused naming row and field when a value breaks the Task's limits."""
-        rows = [_row(record) for record in frame.to_dict(orient="records")]
+        rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
         if errors := check(self._predictor.task, rows):
-            raise RowsRefused(errors)
+            raise _told(errors)
         answers = [flatten(answer) for answer in self._predictor.answer(rows)]
         return type(frame)(answers, index=frame.index)
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of a DataFrame without its missing values, its numpy scalars as Python's own."""
-    plain: Iterable[tuple[str, Any]] = (
-        (name, value.item() if hasattr(value, "item") else value) for name, value in record.items()
-    )
-    return {name: value for name, value in plain if value is not None and not _is_nan(value)}
-
-
-def _is_nan(value: Any) -> bool:
-    return value != value or (isinstance(value, float) and math.isnan(value))
+def _told(errors: list[RowError]) -> RowsRefused:
+    """The refusal with every error in its words: MLflow and batch engines pass on nothing but the text."""
+    refused = RowsRefused(errors)
+    refused.args = ("\n".join([f"{refused}:", *(f"row {e.row}, {e.field}: {e.message}" for e in errors)]),)
+    return refused
 
 
 def _load_pyfunc(path: str) -> GancaoModel:

@@ -18,6 +18,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 
 from feature_store.errors import RegistryUnreachable, UnknownVersion
 from feature_store.settings import Settings
@@ -29,7 +30,6 @@ HISTORY = "gancao.champions"
 """Tag of a registered model: its past champions, newest last, as JSON."""
 
 _PACKAGES = Path(__file__).resolve().parents[1]
-_TYPES = {"number": DataType.double, "flag": DataType.boolean, "category": DataType.string, "date": DataType.string}
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Registry:
         self._client.set_terminated(child, "FINISHED" if trial.loss is not None else "FAILED")
 
     def _register(self, record: Record, run_id: str) -> str:
+        os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # no uv.lock of whatever folder we happen to be in
         with mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="model",
@@ -206,8 +207,13 @@ def trials_table(trials: list[Trial]) -> str:
 
 
 def _signature(task: Task) -> ModelSignature:
+    """Fields by name, of any type: the Task's own check judges values.
+
+    A type here would make MLflow refuse whole numbers and all-null columns, and read a flag's null as false.
+    """
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(_TYPES[field.type], field.name, required=field.required) for field in task.fields
+        ColSpec(AnyType(), field.name, required=field.required)  # type: ignore[no-untyped-call]
+        for field in task.fields
     ]
     outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.double, name) for name in ("value", "low", "high")]
     outputs += [ColSpec(DataType.double, f"p_{event.name}") for event in task.answers.events]

@@ -1,0 +1,264 @@
+"""One row's latency: `gancao serve` against `mlflow models serve` of the very same version, interleaved in one run.
+
+    .venv/bin/python -m benchmarks.predict [--home DIR] [--task TASK] [--requests N] [--blocks N]
+
+Both answer over HTTP/1.1 on loopback with one worker, to one client that keeps one connection alive. Gancao's answer
+is in its journal, fsynced, before it leaves; MLflow keeps nothing. Writes docs/benchmarks/predict.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import timeit
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import peers
+from benchmarks.peers import Peer
+from feature_store.settings import Settings
+from serving import bundle as bundles
+from serving import cache, request
+from serving.journal import Entry, Journal
+from serving.predictor import Predictor
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks" / "predict.md"
+GOAL = 10
+WARM_UP = 300
+PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas", "fastapi", "uvicorn", "pydantic")
+
+
+@dataclass
+class Timings:
+    """Seconds of every request, in blocks."""
+
+    blocks: list[list[float]] = field(default_factory=list)
+
+    @property
+    def all_ms(self) -> list[float]:
+        return sorted(1000 * s for block in self.blocks for s in block)
+
+    def percentile(self, percent: int) -> float:
+        """In ms: the smallest that `percent` of the requests stay at or below."""
+        ordered = self.all_ms
+        return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second of the one client."""
+        return 1000 * len(self.all_ms) / sum(self.all_ms)
+
+
+def main() -> None:
+    """Measure, print, write the page."""
+    parser = argparse.ArgumentParser(description="One row's latency, gancao serve against mlflow models serve.")
+    parser.add_argument("--home", type=Path, help="a GANCAO_HOME with a champion; else one is made and trained")
+    parser.add_argument("--task", default="birth_weight")
+    parser.add_argument("--requests", type=int, default=2000, help="requests to each peer")
+    parser.add_argument("--blocks", type=int, default=10, help="pairs of blocks that they are split into")
+    parser.add_argument("--out", type=Path, default=PAGE, help="the page to write")
+    given = parser.parse_args()
+    with _home(given.home, given.task) as home:
+        lines = measure(home, given.task, given.requests, given.blocks)
+    print("\n".join(lines))
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text("\n".join([*_head(given.home), *lines, ""]), encoding="utf-8")
+
+
+def measure(home: Path, task: str, requests: int, blocks: int) -> list[str]:
+    """The whole comparison as lines of Markdown. Both servers run all the while; only one is asked at a time."""
+    settings = Settings(home=home)
+    with peers.gancao(home, task) as gancao_port, peers.mlflow(settings.tracking_uri, task) as mlflow_port:
+        found = cache.published(settings.cache)[task]
+        predictor = Predictor(bundles.read(found.folder), found.version)
+        row = predictor.bundle.golden["rows"][0]
+        body = json.dumps({"rows": [row]}).encode()
+        ours = Peer("gancao serve", gancao_port, f"/v1/{task}/predict", body)
+        theirs = Peer("mlflow models serve", mlflow_port, "/invocations", _records(row))
+        empty = Peer("gancao serve, GET /livez", gancao_port, "/livez", b"", "GET")
+        same = _check_same(ours, theirs)
+        timings = interleaved([ours, theirs, empty], max(1, requests // blocks), blocks)
+        for peer in (ours, theirs, empty):
+            peer.close()
+    parts = profile(predictor, body, home)
+    return [*_facts(predictor, row, same), *_table([ours, theirs, empty], timings), *_ratio(*timings[:2]),
+            *_parts(parts, timings[0])]  # fmt: skip
+
+
+def interleaved(asked: list[Peer], size: int, blocks: int) -> list[Timings]:
+    """Blocks of `size` requests to each peer in turn, A B A B ..., after a warm-up of each."""
+    for peer in asked:
+        _block(peer, WARM_UP)
+    out = [Timings() for _ in asked]
+    for _ in range(blocks):
+        for peer, timings in zip(asked, out, strict=True):
+            timings.blocks.append(_block(peer, size))
+    return out
+
+
+def _block(peer: Peer, size: int) -> list[float]:
+    out = []
+    for _ in range(size):
+        start = time.perf_counter()
+        peer.ask()
+        out.append(time.perf_counter() - start)
+    return out
+
+
+def _check_same(ours: Peer, theirs: Peer) -> dict[str, Any]:
+    """The answer that both gave; ends the run when a bit differs."""
+    (one,) = json.loads(ours.ask())["answers"]
+    (other,) = json.loads(theirs.ask())["predictions"]
+    mine = {"value": one["value"], **{k: one["interval"][k] for k in ("low", "high")}}
+    mine |= {f"p_{event}": chance for event, chance in one["events"].items()}
+    if differing := [name for name in mine if mine[name] != other[name]]:
+        raise SystemExit(f"The peers differ in {differing}: {mine} against {other}. Nothing was measured.")
+    return mine
+
+
+def _records(row: dict[str, Any]) -> bytes:
+    return json.dumps({"dataframe_records": [row]}).encode()
+
+
+def profile(predictor: Predictor, body: bytes, home: Path) -> dict[str, float]:
+    """Microseconds of each part of one row, in this process, best of five."""
+    rows = request.read(predictor.task, body)
+    encoder, distribution = predictor.bundle.encoder, predictor.bundle.distribution
+    matrix = encoder.rows(rows)
+    centre, scale = (float(part[0]) for part in predictor.centre_and_scale(matrix))
+    answer = {"prediction_id": uuid.uuid4().hex, **predictor.answer(rows)[0]}
+    document = {"task": predictor.task.task, "version": predictor.version, "answers": [answer]}
+    steps: dict[str, Callable[[], object]] = {
+        "decode and check": lambda: request.read(predictor.task, body),
+        "encode": lambda: encoder.rows(rows),
+        **{
+            f"model {number}: {member.learner}": lambda model=member.model: model.predict(matrix)  # type: ignore[misc]
+            for number, member in enumerate(predictor.bundle.members)
+        },
+        "distribution": lambda: distribution.answer(matrix[0], centre, scale),
+        "all of predictor.answer": lambda: predictor.answer(rows),
+        "prediction id": lambda: uuid.uuid4().hex,
+        "journal entry as JSON": lambda: (msgspec.json.encode(rows[0]).decode(), msgspec.json.encode(answer).decode()),
+        "answer as JSON": lambda: msgspec.json.encode(document),
+    }
+    if (model := predictor.bundle.scale) is not None:
+        steps["model of the error's size"] = lambda: model.predict(matrix)
+    out = {name: 1e6 * min(timeit.repeat(step, number=300, repeat=5)) / 300 for name, step in steps.items()}
+    inner = [name for name in out if name.startswith(("model", "encode", "distribution"))]
+    out["warnings and the rest of predictor.answer"] = out["all of predictor.answer"] - sum(out[n] for n in inner)
+    with tempfile.TemporaryDirectory(dir=home, prefix=".bench-") as folder:
+        out["journal: thread, commit and fsync"] = asyncio.run(_journal(Path(folder), answer))
+    return out
+
+
+async def _journal(folder: Path, answer: dict[str, Any]) -> float:
+    """Median microseconds until one answer is durable, on the home's disk."""
+    journal, seconds = Journal(folder / "journal.db"), []
+    text = msgspec.json.encode(answer).decode()
+    for _ in range(300):
+        entry = Entry(uuid.uuid4().hex, "bench", "1", text, text)
+        start = time.perf_counter()
+        await journal.keep([entry])
+        seconds.append(time.perf_counter() - start)
+    journal.close()
+    return 1e6 * statistics.median(seconds)
+
+
+def _facts(predictor: Predictor, row: dict[str, Any], same: dict[str, Any]) -> list[str]:
+    members = ", ".join(f"{member.learner} {member.weight:.2f}" for member in predictor.bundle.members)
+    trees = [f"{m.model.text.count('Tree=')}" for m in predictor.bundle.members if hasattr(m.model, "text")]
+    return [
+        f"Task {predictor.task.task}, version {predictor.version}; members: {members} "
+        f"({', '.join(trees) or 'no'} trees); a golden row with {len(row)} of {len(predictor.task.fields)} fields.",
+        f"Both peers gave {', '.join(f'{name} {value!r}' for name, value in same.items())}: the same to the bit.",
+        "",
+    ]
+
+
+def _table(asked: list[Peer], timings: list[Timings]) -> list[str]:
+    lines = ["| peer | p50 ms | p95 ms | p99 ms | requests/s | requests |", "|---|---:|---:|---:|---:|---:|"]
+    for peer, t in zip(asked, timings, strict=True):
+        cells = [f"{t.percentile(p):.3f}" for p in (50, 95, 99)] + [f"{t.per_second:.0f}", str(len(t.all_ms))]
+        lines.append(f"| {peer.name} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _ratio(ours: Timings, theirs: Timings) -> list[str]:
+    """Pair by pair: the medians of two neighbouring blocks, so that a slow minute of the machine hits both."""
+    pairs = zip(ours.blocks, theirs.blocks, strict=True)
+    ratios = [statistics.median(other) / statistics.median(own) for own, other in pairs]
+    middle = statistics.median(ratios)
+    verdict = "reached" if middle >= GOAL else "missed"
+    return [
+        f"**Ratio, pair by pair: median {middle:.1f}, min {min(ratios):.1f}, max {max(ratios):.1f}** "
+        f"({len(ratios)} pairs of blocks). The goal of {GOAL} is {verdict}.",
+        "",
+    ]
+
+
+def _parts(parts: dict[str, float], ours: Timings) -> list[str]:
+    whole = 1000 * ours.percentile(50)
+    known = sum(value for name, value in parts.items() if name != "all of predictor.answer")
+    lines = ["Where one row's time goes (one process, no socket, best of five; the journal is a median):", ""]
+    lines += ["| part | µs |", "|---|---:|", *(f"| {name} | {value:.1f} |" for name, value in parts.items())]
+    lines += [f"| sum of the parts | {known:.1f} |", f"| p50 over the socket | {whole:.1f} |"]
+    return [*lines, f"| HTTP, routing, client: the difference | {whole - known:.1f} |"]
+
+
+def _head(home: Path | None) -> list[str]:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    command = " ".join(["python -m benchmarks.predict", *sys.argv[1:]])
+    return [
+        "# One row's latency",
+        "",
+        "Generated by `benchmarks/predict.py`, which says what is compared. Do not edit.",
+        "",
+        f"- command: `{command}` on {datetime.now(UTC):%Y-%m-%d}",
+        f"- machine: {os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}; {versions}",
+        f"- home: {home or 'made for this run: gancao sample, gancao train --budget 8trials (seed 0)'}",
+        "",
+    ]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@contextmanager
+def _home(given: Path | None, task: str) -> Iterator[Path]:
+    """The home that was given, or a new one with a champion trained on synthetic rows."""
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="gancao-bench-") as folder:
+        home = Path(folder) / "home"
+        variables = {**os.environ, "GANCAO_HOME": str(home), "GANCAO_DATA": str(Path(folder) / "data")}
+        for words in (["sample", task], ["train", task, "--budget", "8trials", "--promote"]):
+            command = [sys.executable, "-m", "experiments.cli", *words]
+            subprocess.run(command, cwd=ROOT, env=variables, check=True, stdout=subprocess.DEVNULL)
+        yield home
+
+
+if __name__ == "__main__":
+    main()
