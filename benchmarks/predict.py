@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -138,47 +139,50 @@ def _records(row: dict[str, Any]) -> bytes:
 
 
 def profile(predictor: Predictor, body: bytes, home: Path) -> dict[str, float]:
-    """Microseconds of each part of one row, in this process, best of five."""
+    """Microseconds of each part of one row, in this process, best of 20; the journal's is a median."""
     rows = request.read(predictor.task, body)
     encoder, distribution = predictor.bundle.encoder, predictor.bundle.distribution
     matrix = encoder.rows(rows)
     centre, scale = (float(part[0]) for part in predictor.centre_and_scale(matrix))
     answer = {"prediction_id": uuid.uuid4().hex, **predictor.answer(rows)[0]}
     document = {"task": predictor.task.task, "version": predictor.version, "answers": [answer]}
-    steps: dict[str, Callable[[], object]] = {
-        "decode and check": lambda: request.read(predictor.task, body),
+    models = {f"model {n}: {member.learner}": member.model for n, member in enumerate(predictor.bundle.members)}
+    if predictor.bundle.scale is not None:
+        models["model of the error's size"] = predictor.bundle.scale
+    inside: dict[str, Callable[[], object]] = {
         "encode": lambda: encoder.rows(rows),
-        **{
-            f"model {number}: {member.learner}": lambda model=member.model: model.predict(matrix)  # type: ignore[misc]
-            for number, member in enumerate(predictor.bundle.members)
-        },
+        **{name: partial(model.predict, matrix) for name, model in models.items()},
         "distribution": lambda: distribution.answer(matrix[0], centre, scale),
-        "all of predictor.answer": lambda: predictor.answer(rows),
+    }
+    around: dict[str, Callable[[], object]] = {
+        "decode and check": lambda: request.read(predictor.task, body),
         "prediction id": lambda: uuid.uuid4().hex,
         "journal entry as JSON": lambda: (msgspec.json.encode(rows[0]).decode(), msgspec.json.encode(answer).decode()),
         "answer as JSON": lambda: msgspec.json.encode(document),
     }
-    if (model := predictor.bundle.scale) is not None:
-        steps["model of the error's size"] = lambda: model.predict(matrix)
-    out = {name: 1e6 * min(timeit.repeat(step, number=300, repeat=5)) / 300 for name, step in steps.items()}
-    inner = [name for name in out if name.startswith(("model", "encode", "distribution"))]
-    out["warnings and the rest of predictor.answer"] = out["all of predictor.answer"] - sum(out[n] for n in inner)
+    parts = {name: _best_us(step) for name, step in inside.items()}
+    rest = _best_us(lambda: predictor.answer(rows)) - sum(parts.values())
+    parts |= {"sums, warnings and the rest of predictor.answer": rest}
+    parts |= {name: _best_us(step) for name, step in around.items()}
     with tempfile.TemporaryDirectory(dir=home, prefix=".bench-") as folder:
-        out["journal: thread, commit and fsync"] = asyncio.run(_journal(Path(folder), answer))
-    return out
+        return parts | {"journal: thread, commit and fsync": asyncio.run(_journal_us(Path(folder), answer))}
 
 
-async def _journal(folder: Path, answer: dict[str, Any]) -> float:
-    """Median microseconds until one answer is durable, on the home's disk."""
+def _best_us(step: Callable[[], object]) -> float:
+    return 1e6 * min(timeit.repeat(step, number=100, repeat=20)) / 100
+
+
+async def _journal_us(folder: Path, answer: dict[str, Any]) -> float:
+    """Median until one answer is durable, on the home's disk, once the write-ahead log has its full length."""
     journal, seconds = Journal(folder / "journal.db"), []
     text = msgspec.json.encode(answer).decode()
-    for _ in range(300):
+    for _ in range(1500):
         entry = Entry(uuid.uuid4().hex, "bench", "1", text, text)
         start = time.perf_counter()
         await journal.keep([entry])
         seconds.append(time.perf_counter() - start)
     journal.close()
-    return 1e6 * statistics.median(seconds)
+    return 1e6 * statistics.median(seconds[1000:])
 
 
 def _facts(predictor: Predictor, row: dict[str, Any], same: dict[str, Any]) -> list[str]:
@@ -215,8 +219,8 @@ def _ratio(ours: Timings, theirs: Timings) -> list[str]:
 
 def _parts(parts: dict[str, float], ours: Timings) -> list[str]:
     whole = 1000 * ours.percentile(50)
-    known = sum(value for name, value in parts.items() if name != "all of predictor.answer")
-    lines = ["Where one row's time goes (one process, no socket, best of five; the journal is a median):", ""]
+    known = sum(parts.values())
+    lines = ["Where one row's time goes (one process, no socket, best of 20; the journal is a median):", ""]
     lines += ["| part | µs |", "|---|---:|", *(f"| {name} | {value:.1f} |" for name, value in parts.items())]
     lines += [f"| sum of the parts | {known:.1f} |", f"| p50 over the socket | {whole:.1f} |"]
     return [*lines, f"| HTTP, routing, client: the difference | {whole - known:.1f} |"]
@@ -232,6 +236,7 @@ def _head(home: Path | None) -> list[str]:
         "",
         f"- command: `{command}` on {datetime.now(UTC):%Y-%m-%d}",
         f"- machine: {os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}; {versions}",
+        f"- load average at the end: {os.getloadavg()[0]:.1f}; above 2 it is other people's work on these cores",
         f"- home: {home or 'made for this run: gancao sample, gancao train --budget 8trials (seed 0)'}",
         "",
     ]
