@@ -40,7 +40,7 @@ class Event(Frozen):
     below: Number | None = None
     at_least: Number | None = None
     between: tuple[Number, Number] | None = Field(default=None, strict=False)
-    source: str | None = None
+    source: Text | None = None
 
 
 class Answers(Frozen):

@@ -22,7 +22,8 @@ class Encoder:
 
     categories: per category field its words, whose codes are 1, 2, ...
     fill: per field that was never missing in training, the value that stands in for a missing one (median;
-        for a category the commonest code). LightGBM would else read NaN as 0 there.
+        for a category the commonest code): LightGBM would else read NaN as 0 there. Only required fields are
+        never missing in training (`training.dataset.with_unknowns`), and a request without them is refused.
     ranges: per number or date field, smallest and largest value seen in training.
     """
 
@@ -46,20 +47,6 @@ class Encoder:
             (field.name, field.type, self.codes.get(field.name, {}), float(fill))
             for field, fill in zip(self.task.fields, missing, strict=True)
         ]
-
-    @cached_property
-    def assumed(self) -> dict[str, str]:
-        """What stands in for a missing value, in words, of each field that was never missing in training."""
-        out = {}
-        for name, fill in self.fill.items():
-            kind = self.task.by_name[name].type
-            if kind == "category":
-                out[name] = self.categories[name][int(fill) - 1]
-            elif kind == "flag":
-                out[name] = "yes" if fill else "no"
-            else:
-                out[name] = str(np.datetime64(int(fill), "D")) if kind == "date" else f"{fill:g}"
-        return out
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(n, fields) float64 of validated rows: numbers, booleans, words, `YYYY-MM-DD`; None or absent is missing."""

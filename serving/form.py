@@ -30,7 +30,6 @@ class Page:
 
     texts: what was typed, by field; answer: one answer of the JSON exchange; errors: of row 0;
     card: `metrics` (mae, rmse, coverage; in target units) and `trained_on` (rows, holdout_rows, synthetic);
-    assumed: by field, the word or number that stands in for a value that was not given;
     others: (name, title) of further tasks; trouble: why there is no answer, in the page's language.
     """
 
@@ -41,7 +40,6 @@ class Page:
     texts: dict[str, str] = field(default_factory=dict)
     answer: dict[str, Any] | None = None
     errors: list[RowError] = field(default_factory=list)
-    assumed: dict[str, str] = field(default_factory=dict)
     others: list[tuple[str, str]] = field(default_factory=list)
     trouble: str | None = None
 
@@ -145,7 +143,7 @@ def render(page: Page) -> str:
         facts=_facts(page),
         events=_events(page),
         cautions=_cautions(page),
-        missing=[_missing(page, name) for name, code in _warned(page) if code == "missing_field"],
+        missing=[_label(page, name) for name, code in _warned(page) if code == "missing_field"],
         group=_group(page),
     )
 
@@ -240,18 +238,6 @@ def _explain(page: Page, error: RowError) -> str:
 def _warned(page: Page) -> list[tuple[str, str]]:
     """(field, code) of each warning of the answer."""
     return [(warning["field"], warning["code"]) for warning in (page.answer or {}).get("warnings", [])]
-
-
-def _missing(page: Page, name: str) -> str:
-    """The label of a field that was not given, with what is assumed in its place."""
-    label, assumed, asked = _label(page, name), page.assumed.get(name), page.task.by_name.get(name)
-    if assumed is None or asked is None:
-        return label
-    words = {"yes": ("yes", "是"), "no": ("no", "否")} if asked.type == "flag" else {}
-    if isinstance(asked, CategoryField):
-        words = {choice.value: (choice.label.en, choice.label.zh) for choice in asked.choices or ()}
-    word = _chooser(page.lang)(*words.get(assumed, (assumed, assumed)))
-    return label + _chooser(page.lang)(f" ({word} assumed)", f"（按“{word}”计）")
 
 
 def _cautions(page: Page) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ async def docs(incoming: Request) -> Response:
             "task": predictor.task,
             "version": predictor.version,
             "rows": [(field, schema.field_schema(field)) for field in predictor.task.fields],
-            "example": json.dumps(schema.example(predictor), ensure_ascii=False),
+            "example": json.dumps(schema.example(predictor), ensure_ascii=False).replace("'", "'\\''"),
         }
         for predictor in served
     ]
@@ -94,6 +94,5 @@ def _page(incoming: Request, predictor: Predictor, status: int = 200, **shown: A
         for other in answering(incoming).champions.all()
         if other.task.task != predictor.task.task
     ]
-    assumed = predictor.bundle.encoder.assumed
-    page = Page(predictor.task, lang, predictor.version, predictor.bundle.card, assumed=assumed, others=others, **shown)
+    page = Page(predictor.task, lang, predictor.version, predictor.bundle.card, others=others, **shown)
     return HTMLResponse(form.render(page), status)

@@ -23,7 +23,7 @@ class Predictor:
         self.bundle, self.task, self.version = bundle, bundle.task, version
         self._names = [field.name for field in self.task.fields]
         self._words = {name: set(words) for name, words in bundle.encoder.categories.items()}
-        self._missing = {name: _missing(name, bundle.encoder.assumed.get(name)) for name in self._names}
+        self._missing = {name: _warning(name, "missing_field", f"{name} was not given.") for name in self._names}
         self._ranges = [
             (index, field.name, *bundle.encoder.ranges[field.name])
             for index, field in enumerate(self.task.fields)
@@ -79,18 +79,18 @@ class Predictor:
         """Raises BundleRefused unless every golden row gives its recorded answer bit for bit."""
         golden = self.bundle.golden
         for row, recorded in zip(golden["rows"], golden["answers"], strict=True):
-            if self.answer([row])[0] != recorded:
+            if numbers(self.answer([row])[0]) != recorded:
                 raise BundleRefused(
                     f"Version {self.version or '?'} of {self.task.task} does not reproduce its golden rows on this "
                     "machine, so its answers can't be trusted here. Train it again with this server's libraries."
                 )
-        if not golden["rows"] or self.answer(golden["rows"]) != golden["answers"]:
+        if not golden["rows"] or [numbers(answer) for answer in self.answer(golden["rows"])] != golden["answers"]:
             raise BundleRefused(f"{self.task.task}: golden rows are absent, or differ between one row and a batch.")
 
 
-def _missing(name: str, assumed: str | None) -> dict[str, str]:
-    stands_in = f"; no training row lacked it, so {assumed} is assumed" if assumed is not None else ""
-    return _warning(name, "missing_field", f"{name} was not given{stands_in}.")
+def numbers(answer: dict[str, Any]) -> dict[str, Any]:
+    """What a golden row pins of an answer: all but the sentences of its warnings, which a later server may mend."""
+    return {**answer, "warnings": [[warning["field"], warning["code"]] for warning in answer["warnings"]]}
 
 
 def _warning(field: str, code: str, message: str) -> dict[str, str]:

@@ -151,15 +151,13 @@ def test_the_form_and_the_interface_give_the_same_numbers_to_the_bit(page, serve
     assert told == [answer["value"], answer["interval"]["low"], answer["interval"]["high"]]
 
 
-@pytest.mark.parametrize(
-    ("lang", "words"), [("en", "Number of fetuses (Singleton assumed)"), ("zh", "胎数（按“单胎”计）")]
-)
-def test_an_assumed_value_is_told_in_words_and_stands_out(page, lang, words):
+@pytest.mark.parametrize(("lang", "words"), [("en", "Number of fetuses"), ("zh", "胎数")])
+def test_what_was_left_out_is_told_by_its_label(page, lang, words):
     ask(page, {"gestation_weeks": 39}, lang)
-    expect(page.locator("#missing .assumed", has_text=words)).to_be_visible()
+    expect(page.locator("#missing")).to_contain_text(words)
     ask(page, {"gestation_weeks": 39, "plurality": "twins"}, lang)
     expect(page.locator("#answer-value")).to_be_visible()
-    expect(page.locator("#missing")).not_to_contain_text(BIRTH.by_name["plurality"].label.model_dump()[lang])
+    expect(page.locator("#missing")).not_to_contain_text(words)
 
 
 def test_without_javascript_it_works_as_well(scriptless, server):

@@ -218,6 +218,24 @@ def test_the_holdout_and_the_folds_share_nothing_and_leave_nothing_out():
     assert abs(split.train.target.mean() - split.holdout.target.mean()) < 0.05, "stratified"
 
 
+def test_an_optional_field_that_is_always_known_is_sometimes_hidden_so_that_unknown_is_learnt():
+    task = taskfile.read(ROOT / "experiments/tasks/birth_weight_hospital.yaml")
+    n = 4000
+    columns = {
+        field.name: np.full(
+            n, "term" if field.type == "category" else 1.0, dtype=object if field.type == "category" else float
+        )
+        for field in task.fields
+    }
+    columns["parity"][0] = np.nan
+    seen = dataset.with_unknowns(task, Rows(columns, np.zeros(n)), seed=0).columns
+    share = np.mean([value is None for value in seen["term"]])
+    assert abs(share - dataset.UNKNOWN_SHARE) < 4 * np.sqrt(0.05 * 0.95 / n)
+    assert np.isnan(seen["parity"]).sum() == 1, "what has unknowns of its own is left alone"
+    assert not np.isnan(seen["weight_first_kg"]).any(), "what is required is left alone"
+    assert columns["term"][0] == "term", "and the table is not changed"
+
+
 def holdout(value: np.ndarray, target: np.ndarray) -> Holdout:
     answers = [{"value": v, "interval": {"low": v - 1, "high": v + 1}, "events": {}} for v in value]
     return Holdout([], target, answers, [()] * len(target))

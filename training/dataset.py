@@ -38,6 +38,29 @@ class Split:
     folds: np.ndarray
 
 
+UNKNOWN_SHARE = 0.05
+"""Of training rows in which an optional field that is never missing is made unknown."""
+
+
+def with_unknowns(task: Task, rows: Rows, seed: int) -> Rows:
+    """The rows, with some values of optional fields made unknown where the table knows them all.
+
+    A request may leave such a field out (the sex of a fetus, say). A model that never saw it missing would have to
+    assume a value; this one learns what is to be expected without it, and its residuals say how much wider the
+    interval is then.
+    """
+    random = np.random.default_rng([seed, 1])
+    columns = dict(rows.columns)
+    for field in task.fields:
+        hidden = random.random(len(rows)) < UNKNOWN_SHARE
+        column = columns[field.name]
+        if field.required or any(value is None or value != value for value in column.tolist()):
+            continue
+        columns[field.name] = column.copy()
+        columns[field.name][hidden] = None if field.type == "category" else np.nan
+    return Rows(columns, rows.target)
+
+
 def labelled(task: Task, source: offline.Source) -> Rows:
     """The rows whose target is known. Raises TooFewRows."""
     target = offline.target(task, source.table)

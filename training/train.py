@@ -24,7 +24,7 @@ from serving.encode import Encoder
 from serving.predictor import Predictor
 from training import baseline, conformal, dataset, ensemble, evaluate, golden, plots, report, trial
 from training.conformal import Calibration
-from training.dataset import Split
+from training.dataset import Rows, Split
 from training.engine import Engine, LocalEngine
 from training.ensemble import Ensemble
 from training.evaluate import Holdout, Verdict
@@ -113,15 +113,16 @@ def train(
         source = offline.fetch(task, settings.data)
         findings = _checked(task, source)
         split = dataset.split(task, dataset.labelled(task, source), seed)
-        encoder = encode.fit(task, split.train.columns)
+        seen = dataset.with_unknowns(task, split.train, seed)
+        encoder = encode.fit(task, seen.columns)
         log = _open_run(task, settings, source, budget, seed, resume)
         progress.stage(f"searching (run {log.name})")
         pool = engine or LocalEngine()
         try:
-            learnt, shared = _learn(task, split, encoder, pool, log, budget, seed, progress)
+            learnt = _learn(task, seen, split.folds, encoder, pool, log, budget, seed, progress)
             progress.stage("evaluating on the holdout")
             holdout_matrix = encoder.columns(split.holdout.columns)
-            guesses = baseline.predict(task, split, holdout_matrix, shared, pool)
+            guesses = _baselines(task, split, encoder, holdout_matrix, pool, log, seed)
         finally:
             pool.close()
         card = _card(task, split, source, learnt, seed, len(learnt.trials))
@@ -135,7 +136,9 @@ def train(
         card |= _measured(task, holdout, guesses)
         verdict = evaluate.judge(task, holdout, guesses, seed)
         card["verdict"] = verdict.to_json()
-        bundle = _bundle(task, encoder, learnt, card, golden.answered(predictor, golden.make(encoder, seed)))
+        bundle = _bundle(
+            task, encoder, learnt, card, golden.answered(predictor, golden.make(encoder, split.train, seed))
+        )
         bundle_folder = log.folder / "bundle"
         _write_bundle(bundle, bundle_folder)
         progress.stage("recording in MLflow")
@@ -188,25 +191,26 @@ def _open_run(
 
 def _learn(
     task: Task,
-    split: Split,
+    rows: Rows,
+    folds: np.ndarray,
     encoder: Encoder,
     engine: Engine,
     log: RunLog,
     budget: Budget,
     seed: int,
     progress: Progress,
-) -> tuple[_Learnt, Shared]:
+) -> _Learnt:
     """Search, choose, size the residuals, calibrate and refit on all training rows."""
-    matrix, target = encoder.columns(split.train.columns), split.train.target
+    matrix, target = encoder.columns(rows.columns), rows.target
     columns = _columns(task)
-    shared = Shared(log.folder / "shared", columns, task.search.metric, seed).put(matrix, target, split.folds)
+    shared = Shared(log.folder / "shared", columns, task.search.metric, seed).put(matrix, target, folds)
     trials = Search(engine, shared, log, budget, task.search.learners, seed, progress).run()
     good = sorted((t for t in trials if t.loss is not None), key=lambda t: t.number)
     progress.stage("choosing the ensemble and calibrating")
     oof = ensemble.select(task.search.metric, target, [log.oof(t) for t in good], task.search.max_members)
     chosen = [(good[index], weight) for index, weight in oof.weights.items()]
     refits = [engine.submit(trial.refit, shared, t.learner, t.config, t.rounds) for t, _ in chosen]
-    sizes = Shared(log.folder / "sizes", columns, "rmse", seed).put(matrix, np.abs(target - oof.oof), split.folds)
+    sizes = Shared(log.folder / "sizes", columns, "rmse", seed).put(matrix, np.abs(target - oof.oof), folds)
     sized = engine.result(engine.submit(trial.run, sizes, *SCALE))
     calibration = conformal.calibrate(task, encoder, matrix, target, oof.oof, sized.oof)
     width = matrix.shape[1]
@@ -217,7 +221,16 @@ def _learn(
         Member(t.learner, weight, trial.from_text(engine.result(ticket), width))
         for (t, weight), ticket in zip(chosen, refits, strict=True)
     ]
-    return _Learnt(trials, chosen, members, scale, calibration, oof), shared
+    return _Learnt(trials, chosen, members, scale, calibration, oof)
+
+
+def _baselines(
+    task: Task, split: Split, encoder: Encoder, holdout: np.ndarray, engine: Engine, log: RunLog, seed: int
+) -> dict[str, np.ndarray]:
+    """Baselines learn from the table as it is, without the values that `with_unknowns` hides from the search."""
+    shared = Shared(log.folder / "plain", _columns(task), task.search.metric, seed)
+    shared.put(encoder.columns(split.train.columns), split.train.target, split.folds)
+    return baseline.predict(task, split, holdout, shared, engine)
 
 
 def _columns(task: Task) -> Columns:
