@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-START_S = 120
+START_S = 60
 
 
 class Peer:
@@ -110,19 +111,21 @@ def free_port() -> int:
 @contextmanager
 def _running(command: list[str], environment: dict[str, str], port: int, ready: str) -> Iterator[None]:
     """A process group of its own, from the moment it answers 200 at `ready` to its end."""
-    process = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + START_S
-        while not _answers(port, ready):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{' '.join(command)} did not come up (exit code {process.poll()})")
-            time.sleep(0.1)
-        yield
-    finally:
-        _end(process)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + START_S
+            while not _answers(port, ready):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    said = log.read()[-2000:].decode(errors="replace")
+                    raise RuntimeError(f"{' '.join(command)} did not come up. It said:\n{said}")
+                time.sleep(0.1)
+            yield
+        finally:
+            _end(process)
 
 
 def _answers(port: int, path: str) -> bool:
