@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check proofs bench tools docs clean
+.PHONY: demo test lint types check proofs bench bench-tasks tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -26,8 +26,11 @@ check: lint types test           ## what CI runs
 proofs: .venv/installed tools    ## the slow proofs in full
 	GANCAO_PROOFS=full .venv/bin/pytest -m proof $(ARGS)
 
-bench: .venv/installed           ## every number of the README
+bench: .venv/installed           ## one-row latency beside mlflow models serve
 	$(RUN) -m benchmarks.predict
+
+bench-tasks: .venv/installed     ## the table of the README (needs the real tables, takes half an hour)
+	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.tasks
 
 docs: .venv/installed            ## the pages that are made from code
 	.venv/bin/gancao schema --out docs/task.schema.json

@@ -18,19 +18,23 @@ START_S = 60
 
 
 class Peer:
-    """A running server and one connection to it that is kept alive, with next to no work of its own.
+    """A running server, asked over one connection that is kept alive, with next to no work of its own.
 
     `http.client` needs 0.3 to 0.5 ms a request, most of it for the answer's headers: as much as a server under test.
     """
 
     def __init__(self, name: str, port: int, path: str, body: bytes) -> None:
         """body: empty for a GET."""
-        self.name, self._socket = name, socket.create_connection(("127.0.0.1", port), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.name, self._port = name, port
         head = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         if body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self._request = f"{head}\r\n".encode() + body
+
+    def connect(self) -> None:
+        """Open the connection; a server closes one that was idle for 5 s."""
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self) -> bytes:
         """Send the request and read the whole answer. Raises RuntimeError unless its status is 200."""
@@ -62,6 +66,9 @@ class SlowPeer:
     def __init__(self, name: str, port: int, path: str, body: bytes) -> None:
         self.name, self._path, self._body = name, path, body
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def connect(self) -> None:
+        """Open the connection."""
         self._connection.connect()
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

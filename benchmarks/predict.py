@@ -100,8 +100,6 @@ def measure(home: Path, task: str, requests: int, blocks: int) -> list[str]:
         asked += [Peer("gancao serve, GET /livez", gancao_port, "/livez", b"")]
         same = _check_same(*asked[:2])
         timings = interleaved(asked, max(1, requests // blocks), blocks)
-        for peer in asked:
-            peer.close()
     parts = profile(predictor, body, home)
     return [*_facts(predictor, row, same), *_table(asked, timings), _ratio(*timings[:2]), "",
             f"By `http.client`, whose own time counts for both: {_ratio(*timings[2:4])}", "",
@@ -120,23 +118,35 @@ def interleaved(asked: list[Asked], size: int, blocks: int) -> list[Timings]:
 
 
 def _block(peer: Asked, size: int) -> list[float]:
+    """Seconds of each request, over one connection, opened and used a few times before the clock runs."""
     out = []
+    peer.connect()
+    for _ in range(5):
+        peer.ask()
     for _ in range(size):
         start = time.perf_counter()
         peer.ask()
         out.append(time.perf_counter() - start)
+    peer.close()
     return out
 
 
 def _check_same(ours: Asked, theirs: Asked) -> dict[str, Any]:
     """The answer that both gave; ends the run when a bit differs."""
-    (one,) = json.loads(ours.ask())["answers"]
-    (other,) = json.loads(theirs.ask())["predictions"]
+    (one,), (other,) = _once(ours)["answers"], _once(theirs)["predictions"]
     mine = {"value": one["value"], **{k: one["interval"][k] for k in ("low", "high")}}
     mine |= {f"p_{event}": chance for event, chance in one["events"].items()}
     if differing := [name for name in mine if mine[name] != other[name]]:
         raise SystemExit(f"The peers differ in {differing}: {mine} against {other}. Nothing was measured.")
     return mine
+
+
+def _once(peer: Asked) -> Any:
+    peer.connect()
+    try:
+        return json.loads(peer.ask())
+    finally:
+        peer.close()
 
 
 def _records(row: dict[str, Any]) -> bytes:
