@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType
+from mlflow.utils.logging_utils import disable_logging
 
 from feature_store.errors import RegistryUnreachable, UnknownVersion
 from feature_store.settings import Settings
@@ -52,7 +53,7 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        disable_logging()  # type: ignore[no-untyped-call]
         logging.getLogger("alembic").setLevel(logging.ERROR)
         settings.home.mkdir(parents=True, exist_ok=True)
         self._uri, self._artifacts = settings.tracking_uri, settings.artifact_root
