@@ -31,10 +31,10 @@ TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name under expe
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
 
-def _commands() -> Any:
+def _commands(module: str = "commands") -> Any:
     """The commands that need the training extra."""
     try:
-        return importlib.import_module("experiments.commands")
+        return importlib.import_module(f"experiments.{module}")
     except ModuleNotFoundError as error:
         raise Usage(f"This command needs {error.name}. Install it with: pip install 'gancao[train]'") from None
 
@@ -170,7 +170,7 @@ def demo(
 ) -> None:
     """Sample, train, promote and serve birth_weight on this machine."""
     console = Console(file=sys.stderr)
-    _run(as_json, lambda: _commands().demo(from_environment(port=port), once, budget, mlflow_port, console))
+    _run(as_json, lambda: _commands("demo").demo(from_environment(port=port), once, budget, mlflow_port, console))
 
 
 @app.command()

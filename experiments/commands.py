@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,10 +16,9 @@ from experiments import catalog
 from experiments.sample import sample as make_sample
 from feature_store import check as checks
 from feature_store import offline
-from feature_store.errors import GancaoError, TableMissing, Usage
+from feature_store.errors import GancaoError, Usage
 from feature_store.settings import Settings
-from feature_store.task import Budget, Task
-from serving.serve import listen, variables
+from feature_store.task import Budget
 from training.track import open_registry
 from training.train import Trained
 from training.train import train as run_training
@@ -72,14 +64,14 @@ def train(
     if engine != "local":
         raise Usage(f"There is no engine {engine!r} yet. Use --engine local.")
     task = catalog.load(name, settings)
-    trained = run_training(task, settings, _budget(budget), seed, resume, promote)
-    outcome = (trained.to_json(), _trained(trained, promote))
+    trained = run_training(task, settings, read_budget(budget), seed, resume, promote)
+    outcome = (trained.to_json(), in_words(trained, promote))
     if promote and not trained.promoted:
         raise Refused(outcome)
     return outcome
 
 
-def _budget(words: str | None) -> Budget | None:
+def read_budget(words: str | None) -> Budget | None:
     if words is None:
         return None
     try:
@@ -88,7 +80,7 @@ def _budget(words: str | None) -> Budget | None:
         raise Usage(f"--budget {words!r} is not a budget. Write 120s, 5m, 1h or 40trials.") from None
 
 
-def _trained(trained: Trained, promote: bool) -> RenderableType:
+def in_words(trained: Trained, promote: bool) -> RenderableType:
     task, unit = trained.task, trained.task.target.unit
     table = Table(title=f"{task.task}, version {trained.version}: the same holdout for all")
     for heading in ("", f"RMSE ({unit})", f"MAE ({unit})", "R2", "bias"):
@@ -174,94 +166,8 @@ def sample(name: str, settings: Settings, rows: int, seed: int) -> Outcome:
     return {"task": Path(name).stem, "path": str(path), "rows": rows, "synthetic": True}, words
 
 
-def demo(settings: Settings, once: bool, budget: str, mlflow_port: int, console: Console) -> Outcome:
-    """Sample, train, promote, serve; with `once` ask one prediction over HTTP and stop."""
-    name = "birth_weight"
-    task = catalog.load(name, settings)
-    listen(settings).close()  # a taken port is told before a minute of training, not after
-    try:
-        offline.fetch(task, settings.data)
-    except TableMissing:
-        console.print(f"No table under {settings.data}: making a synthetic one.")
-        make_sample(name, settings.data)
-    trained = run_training(task, settings, _budget(budget), promote=True)
-    if not trained.promoted:
-        raise Refused((trained.to_json(), _trained(trained, True)))
-    console.print(_trained(trained, True))
-    with _running(settings, mlflow_port, once) as base:
-        links = {
-            "form": f"{base}/form/{name}",
-            "form_zh": f"{base}/form/{name}?lang=zh",
-            "docs": f"{base}/docs",
-            "openapi": f"{base}/openapi.json",
-            "mlflow": f"http://127.0.0.1:{mlflow_port}",
-        }
-        for key, link in links.items():
-            console.print(f"  {key:8} {link}", highlight=False)
-        if not once:
-            console.print("Serving. Ctrl-C stops it.")
-            _wait_forever()
-            return {"links": links}, "Stopped."
-        request = {"rows": [_example(task)]}
-        answer = _ask(f"{base}/v1/{name}/predict", request)
-    shown = f"Asked {json.dumps(request)}\nAnswer {json.dumps(answer['answers'][0], indent=1)}"
-    return {"links": links, "request": request, "response": answer, "trained": trained.to_json()}, shown
-
-
-def _example(task: Task) -> dict[str, Any]:
-    """A plain case of the demo's own task."""
-    row = {"gestation_weeks": 39, "plurality": "singleton", "fetal_sex": "female", "mother_age": 31, "height_cm": 163,
-           "weight_before_kg": 61, "weight_now_kg": 74, "diabetes": False}  # fmt: skip
-    return {name: value for name, value in row.items() if name in task.by_name}
-
-
-@contextmanager
-def _running(settings: Settings, mlflow_port: int, once: bool) -> Iterator[str]:
-    """The server and MLflow's pages beside it; gives the server's address when it is ready."""
-    base = f"http://{settings.host}:{settings.port}"
-
-    environment = {**os.environ, **variables(settings)}
-    server = subprocess.Popen([sys.executable, "-m", "experiments.cli", "serve"], env=environment)
-    pages = subprocess.Popen(ui_command(settings, mlflow_port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 90
-        while not _ready(base):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise GancaoError(f"The server at {base} did not get ready. Its log above says why.")
-            time.sleep(0.2)
-        yield base
-    finally:
-        for process in (server, pages):
-            process.terminate()
-        for process in (server, pages):
-            process.wait(30)
-
-
 def ui_command(settings: Settings, port: int) -> list[str]:
     """The command that shows MLflow's own pages on this machine."""
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", settings.tracking_uri, "--default-artifact-root", settings.artifact_root]
     return [sys.executable, "-m", "mlflow", "server", *address, *stores]
-
-
-def _ready(base: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{base}/readyz", timeout=2) as response:  # noqa: S310 - our own address
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-def _ask(url: str, document: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - our own address
-        answer: dict[str, Any] = json.load(response)
-    return answer
-
-
-def _wait_forever() -> None:
-    try:
-        while True:
-            time.sleep(1)
-    except KeyboardInterrupt:
-        return
