@@ -43,7 +43,8 @@ from serving.predictor import Predictor
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks" / "predict.md"
 GOAL = 10
-WARM_UP = 300
+WARM_UP = 600
+"""Requests to each peer before the clock runs: by then the journal's write-ahead log has its full length."""
 Asked = Peer | SlowPeer
 PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas", "fastapi", "uvicorn", "pydantic")
 

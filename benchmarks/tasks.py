@@ -22,7 +22,7 @@ from experiments import catalog
 from feature_store.settings import from_environment
 from training.train import train
 
-RUNS = {"birth_weight": ("120s", 3), "birth_weight_hospital": ("60s", 5)}
+RUNS = {"birth_weight": ("120s", 3), "birth_weight_hospital": ("30s", 5)}
 """Task -> budget of the search, seeds."""
 
 OUT = Path("docs/benchmarks/tasks.md")

@@ -88,7 +88,7 @@ def _running(settings: Settings, mlflow_port: int, task: str, version: str) -> I
     """The server and MLflow's pages beside it; gives the server's address when it answers with that version."""
     base = f"http://{settings.host}:{settings.port}"
     environment = {**os.environ, **variables(settings)}
-    server = subprocess.Popen([sys.executable, "-m", "experiments.cli", "serve"], env=environment)
+    server = subprocess.Popen([sys.executable, "-m", "experiments.cli", "serve"], env=environment, stdout=sys.stderr)
     pages = subprocess.Popen(ui_command(settings, mlflow_port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         if (

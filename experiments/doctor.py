@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from feature_store.errors import GancaoError
@@ -41,7 +42,8 @@ def examine(settings: Settings) -> tuple[dict[str, Any], Table]:
     for heading in ("", "what", "found", "what to do"):
         table.add_column(heading)
     for line in lines:
-        table.add_row("[green]ok[/]" if line.good else "[red]no[/]", line.what, line.found, line.remedy)
+        mark = "[green]ok[/]" if line.good else "[red]no[/]"
+        table.add_row(mark, *(escape(words) for words in (line.what, line.found, line.remedy)))
     return {"healthy": all(line.good for line in lines), "lines": [asdict(line) for line in lines]}, table
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from feature_store.errors import TooLarge
 from serving import request, schema
@@ -16,8 +18,6 @@ from serving.champions import Champions
 from serving.journal import Entry, Journal
 from serving.predictor import Predictor
 from serving.problems import WrongMediaType
-
-router = APIRouter(include_in_schema=False)
 
 
 class Answering:
@@ -61,11 +61,10 @@ def answering(incoming: Request) -> Answering:
     return found
 
 
-@router.post("/v1/{task}/predict")
-async def predict(task: str, incoming: Request) -> Response:
+async def predict(incoming: Request) -> Response:
     """Answer 1 to 1000 rows."""
     here = answering(incoming)
-    predictor = here.champions.get(task)
+    predictor = here.champions.get(incoming.path_params["task"])
     kind = incoming.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise WrongMediaType("The body is not said to be JSON. Send the header Content-Type: application/json.")
@@ -74,7 +73,6 @@ async def predict(task: str, incoming: Request) -> Response:
     return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
 
 
-@router.get("/v1")
 async def list_tasks(incoming: Request) -> Response:
     """Every task with the version that answers."""
     tasks = [
@@ -93,10 +91,9 @@ async def list_tasks(incoming: Request) -> Response:
     return _answer({"tasks": tasks})
 
 
-@router.get("/v1/{task}")
-async def get_task(task: str, incoming: Request) -> Response:
+async def get_task(incoming: Request) -> Response:
     """The Task with its fields, and what is known of the version that answers."""
-    predictor = answering(incoming).champions.get(task)
+    predictor = answering(incoming).champions.get(incoming.path_params["task"])
     card = predictor.bundle.card
     return _answer(
         {
@@ -107,23 +104,20 @@ async def get_task(task: str, incoming: Request) -> Response:
     )
 
 
-@router.get("/livez")
-async def livez() -> Response:
+async def livez(incoming: Request) -> Response:
     """The process answers."""
     return _answer({"alive": True})
 
 
-@router.get("/readyz")
 async def readyz(incoming: Request) -> Response:
     """200 when a version is loaded that reproduced its golden rows bit for bit, else 503."""
     state = answering(incoming).champions.state()
     return _answer(state, 200 if state["ready"] else 503)
 
 
-@router.get("/openapi.json")
 async def openapi(incoming: Request) -> Response:
     """The OpenAPI document of what answers now."""
-    return _answer(schema.openapi(answering(incoming).champions.all(), incoming.app.version))
+    return _answer(schema.openapi(answering(incoming).champions.all(), metadata.version("gancao")))
 
 
 def _json(value: Any) -> bytes:
@@ -132,3 +126,13 @@ def _json(value: Any) -> bytes:
 
 def _answer(value: Any, status: int = 200) -> Response:
     return Response(_json(value), status, media_type="application/json")
+
+
+ROUTES = [
+    Route("/v1/{task}/predict", predict, methods=["POST"]),
+    Route("/v1", list_tasks),
+    Route("/v1/{task}", get_task),
+    Route("/livez", livez),
+    Route("/readyz", readyz),
+    Route("/openapi.json", openapi),
+]

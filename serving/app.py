@@ -7,14 +7,16 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
@@ -37,28 +39,26 @@ _STATIC = (b"cache-control", b"public, max-age=31536000, immutable")
 _App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings) -> Starlette:
     """The application of one worker."""
     answering = Answering(Champions(settings.cache), Journal(settings.journal), settings.max_body_bytes)
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def life(app: Starlette) -> AsyncIterator[None]:
         await answering.champions.look()
         following = asyncio.create_task(answering.champions.follow())
         yield
         following.cancel()
         answering.journal.close()
 
-    app = FastAPI(title="Gancao", version=metadata.version("gancao"), openapi_url=None, docs_url=None, redoc_url=None,
-                  lifespan=life)  # fmt: skip
+    static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app = Starlette(
+        routes=[*api.ROUTES, *pages.ROUTES, static],
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={GancaoError: _refuse, HTTPException: _plain, Exception: _crash},
+        lifespan=life,
+    )
     app.state.answering = answering
-    app.include_router(api.router)
-    app.include_router(pages.router)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
-    app.add_exception_handler(GancaoError, _refuse)
-    app.add_exception_handler(HTTPException, _plain)
-    app.add_exception_handler(Exception, _crash)
-    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -104,8 +104,7 @@ async def _crash(incoming: Request, error: Exception) -> Response:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     place = f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last is not None else ""
-    log("internal_error", kind=type(error).__name__, place=place, path=incoming.scope["route"].path
-        if "route" in incoming.scope else "")  # fmt: skip
+    log("internal_error", kind=type(error).__name__, place=place)
     return problems.plain(500, "Something went wrong here", "This is a fault of the server, not of the request.")
 
 
@@ -119,6 +118,7 @@ def main() -> None:
         log_level="error",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from feature_store.errors import BodyRefused, JournalFull, RowError
 from serving import form, schema
@@ -15,26 +16,22 @@ from serving.form import Lang, Page
 from serving.predictor import Predictor
 from serving.request import check
 
-router = APIRouter(include_in_schema=False)
-
 _NOT_KEPT = {
     "en": "The answer could not be kept in the journal, so it is not shown. Please try again later.",
     "zh": "结果未能写入记录，因此不予显示。请稍后再试。",
 }
 
 
-@router.get("/form/{task}")
-async def empty_form(task: str, incoming: Request) -> Response:
+async def empty_form(incoming: Request) -> Response:
     """The form, empty."""
-    predictor = answering(incoming).champions.get(task)
+    predictor = answering(incoming).champions.get(incoming.path_params["task"])
     return _page(incoming, predictor)
 
 
-@router.post("/form/{task}")
-async def answered_form(task: str, incoming: Request) -> Response:
+async def answered_form(incoming: Request) -> Response:
     """The form with what was typed and its answer, or what is wrong with it. Works without JavaScript."""
     here = answering(incoming)
-    predictor = here.champions.get(task)
+    predictor = here.champions.get(incoming.path_params["task"])
     kind = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise BodyRefused("The form sends application/x-www-form-urlencoded. Applications use /v1/{task}/predict.")
@@ -50,7 +47,6 @@ async def answered_form(task: str, incoming: Request) -> Response:
     return _page(incoming, predictor, texts=texts, answer=answers[0])
 
 
-@router.get("/")
 async def index(incoming: Request) -> Response:
     """Every task with its form."""
     served = answering(incoming).champions.all()
@@ -58,7 +54,6 @@ async def index(incoming: Request) -> Response:
     return HTMLResponse(form.render_page("index.html", lang, tasks=[(p.task, p.version) for p in served]))
 
 
-@router.get("/docs")
 async def docs(incoming: Request) -> Response:
     """The interface as a page: each task's fields, an example, and the OpenAPI document's address."""
     served = answering(incoming).champions.all()
@@ -96,3 +91,11 @@ def _page(incoming: Request, predictor: Predictor, status: int = 200, **shown: A
     ]
     page = Page(predictor.task, lang, predictor.version, predictor.bundle.card, others=others, **shown)
     return HTMLResponse(form.render(page), status)
+
+
+ROUTES = [
+    Route("/", index),
+    Route("/docs", docs),
+    Route("/form/{task}", empty_form, methods=["GET"]),
+    Route("/form/{task}", answered_form, methods=["POST"]),
+]

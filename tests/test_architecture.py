@@ -20,7 +20,7 @@ DOORS = {
     "lightgbm": {"training/learners.py"},
     "xgboost": {"training/learners.py"},
     "sqlite3": {"serving/journal.py"},
-    "fastapi": {"serving/api.py", "serving/pages.py", "serving/app.py"},
+    "starlette": {"serving/api.py", "serving/pages.py", "serving/app.py", "serving/problems.py"},
     "uvicorn": {"serving/app.py"},
     "jinja2": {"serving/form.py", "training/report.py"},
 }
