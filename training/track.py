@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import tempfile
 import time
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +21,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType
-from mlflow.utils.logging_utils import disable_logging
 
 from feature_store.errors import RegistryUnreachable, UnknownVersion
 from feature_store.settings import Settings
@@ -53,7 +54,7 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        disable_logging()  # type: ignore[no-untyped-call]
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         settings.home.mkdir(parents=True, exist_ok=True)
         self._uri, self._artifacts = settings.tracking_uri, settings.artifact_root
@@ -105,7 +106,7 @@ class Registry:
 
     def _register(self, record: Record, run_id: str) -> str:
         os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # no uv.lock of whatever folder we happen to be in
-        with mlflow.start_run(run_id=run_id):
+        with redirect_stderr(io.StringIO()), mlflow.start_run(run_id=run_id):  # it prints where progress goes
             info = mlflow.pyfunc.log_model(
                 name="model",
                 loader_module="serving.pyfunc",
