@@ -8,16 +8,16 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feature_store.errors import BodyRefused, RowError
-from feature_store.field import AnyField, CategoryField, DateField, NumberField
+from feature_store.field import AnyField, NumberField
 from feature_store.task import Event, Task
-
-Lang = Literal["en", "zh"]
+from serving import words
+from serving.words import Lang
 
 HERE = Path(__file__).parent
 STYLESHEET = f"/static/form.css?v={hashlib.sha256((HERE / 'static/form.css').read_bytes()).hexdigest()[:10]}"
@@ -129,12 +129,12 @@ def render(page: Page) -> str:
     """The page as HTML. It loads its stylesheet from /static/ and nothing else."""
     problems: dict[str, list[str]] = {}
     for error in page.errors:
-        problems.setdefault(error.field, []).append(_explain(page, error))
+        problems.setdefault(error.field, []).append(words.explain(page.task, page.lang, error))
     return _PAGES.get_template("form.html").render(
         page=page,
         task=page.task,
         lang=page.lang,
-        t=_chooser(page.lang),
+        t=words.chooser(page.lang),
         stylesheet=STYLESHEET,
         sections=_sections(page),
         problems=problems,
@@ -144,18 +144,13 @@ def render(page: Page) -> str:
         events=_events(page),
         cautions=_cautions(page),
         missing=[_label(page, name) for name, code in _warned(page) if code == "missing_field"],
-        group=_group(page),
+        group=words.group(page.task, page.lang, str((page.answer or {}).get("group") or "")),
     )
 
 
 def render_page(name: str, lang: Lang, **shown: Any) -> str:
     """Another page of ours in one language; `shown` is what its template names."""
-    return _PAGES.get_template(name).render(lang=lang, t=_chooser(lang), stylesheet=STYLESHEET, **shown)
-
-
-def _chooser(lang: Lang) -> Callable[[str, str], str]:
-    """`t(en, zh)`: the templates hold both wordings side by side."""
-    return lambda en, zh: zh if lang == "zh" else en
+    return _PAGES.get_template(name).render(lang=lang, t=words.chooser(lang), stylesheet=STYLESHEET, **shown)
 
 
 def _sections(page: Page) -> list[tuple[str, list[AnyField]]]:
@@ -165,74 +160,13 @@ def _sections(page: Page) -> list[tuple[str, list[AnyField]]]:
     named = {name for section in task.form.sections for name in section.fields}
     if rest := [asked for asked in task.fields if asked.name not in named]:
         other = ("Other", "其他") if shown else ("Findings", "资料")
-        shown.append((_chooser(page.lang)(*other), rest))
+        shown.append((words.chooser(page.lang)(*other), rest))
     return shown
 
 
 def _label(page: Page, name: str) -> str:
     asked = page.task.by_name.get(name)
     return asked.label[page.lang] if asked else name
-
-
-_ERRORS: dict[str, tuple[str, str]] = {
-    "missing_field": ("Needed for an answer. Please fill it in.", "此项必填，请填写。"),
-    "required": ("Needed for an answer. Please fill it in.", "此项必填，请填写。"),
-    "not_a_number": (
-        "Not a number that can be read. Type digits, and a point for decimals, as in 38.5.",
-        "无法读作数字。请只输入数字，小数用点，如 38.5。",
-    ),
-    "not_an_integer": ("Not a whole number. Leave out the decimals.", "不是整数。请去掉小数部分。"),
-    "not_a_choice": ("Not one of the choices. Choose from: {choices}.", "不在选项之内。可选：{choices}。"),
-    "not_a_flag": ("Neither yes nor no. Choose yes, no or unknown.", "请选择“是”“否”或“未知”。"),
-    "not_a_date": ("Not a calendar day. Write it as 2024-03-01.", "不是有效日期。请按 2024-03-01 的格式填写。"),
-    "below_limit": (
-        "Below {low}, the lowest value accepted. Check the value and its unit.",
-        "低于可接受的最小值 {low}。请核对数值和单位。",
-    ),
-    "above_limit": (
-        "Above {high}, the highest value accepted. Check the value and its unit.",
-        "高于可接受的最大值 {high}。请核对数值和单位。",
-    ),
-    "below_limit of a date": (
-        "Before {low}, the first day accepted. Check the day.",
-        "早于可接受的最早日期 {low}。请核对。",
-    ),
-    "above_limit of a date": (
-        "After {high}, the last day accepted. Check the day.",
-        "晚于可接受的最晚日期 {high}。请核对。",
-    ),
-    "wrong_type": ("Not the kind of value that is asked for. Type it again.", "填写的内容类型不符。请重新填写。"),
-    "unknown_field": ("Not a field of this form. Open the form again.", "本表单没有此项。请重新打开表单。"),
-}
-
-_WARNINGS: dict[str, tuple[str, str]] = {
-    "outside_training_range": (
-        "outside the range the model has learnt from; the answer may be unreliable.",
-        "超出模型训练数据的范围，结果可能不可靠。",
-    ),
-    "unseen_category": (
-        "never seen in training, so it counts as unknown.",
-        "训练数据中没有此取值，按未知处理。",
-    ),
-}
-
-
-def _explain(page: Page, error: RowError) -> str:
-    """An error in the page's language, with the Task's limits and choices; its own message if the code is new."""
-    asked = page.task.by_name.get(error.field)
-    words: dict[str, str] = {}
-    if isinstance(asked, CategoryField) and asked.choices:
-        words["choices"] = _chooser(page.lang)(", ", "、").join(choice.label[page.lang] for choice in asked.choices)
-    if isinstance(asked, NumberField | DateField) and asked.limits:
-        unit = _unit(asked.unit, page.lang) if isinstance(asked, NumberField) else ""
-        words["low"], words["high"] = (f"{_plain(limit)} {unit}".strip() for limit in asked.limits)
-    wording = _ERRORS.get(f"{error.code} of a {asked.type}" if asked else "") or _ERRORS.get(error.code)
-    if wording is None:
-        return error.message
-    try:
-        return _chooser(page.lang)(*wording).format(**words)
-    except KeyError:
-        return error.message
 
 
 def _warned(page: Page) -> list[tuple[str, str]]:
@@ -243,7 +177,7 @@ def _warned(page: Page) -> list[tuple[str, str]]:
 def _cautions(page: Page) -> list[tuple[str, str]]:
     """(label, sentence) of each warning other than a missing field."""
     return [
-        (_label(page, warning["field"]), _chooser(page.lang)(*_WARNINGS.get(warning["code"], [warning["message"]] * 2)))
+        (_label(page, warning["field"]), words.caution(page.lang, warning))
         for warning in (page.answer or {}).get("warnings", [])
         if warning["code"] != "missing_field"
     ]
@@ -252,99 +186,27 @@ def _cautions(page: Page) -> list[tuple[str, str]]:
 def _events(page: Page) -> list[tuple[Event, str, str]]:
     """(event, its definition such as `< 2500 g`, its chance such as `6.1 %`), in the Task's order."""
     chances = (page.answer or {}).get("events") or {}
-    unit = _unit(page.task.target.unit, page.lang)
+    unit = words.unit(page.task.target.unit, page.lang)
     return [
-        (event, f"{_bounds(event)} {unit}".strip(), _chance(chances[event.name]))
+        (event, f"{words.bounds(event)} {unit}".strip(), words.chance(chances[event.name]))
         for event in page.task.answers.events
         if event.name in chances
     ]
 
 
-def _bounds(event: Event) -> str:
-    if event.below is not None:
-        return f"< {_plain(event.below)}"
-    if event.at_least is not None:
-        return f"≥ {_plain(event.at_least)}"
-    return "–".join(_plain(bound) for bound in event.between or ())
-
-
-def _group(page: Page) -> str:
-    """The group of an answer, `plurality=twins,gestation_weeks<37`, in words; an unknown spelling as it is."""
-    told, t = str((page.answer or {}).get("group") or ""), _chooser(page.lang)
-    if told == "all":
-        return t("all cases", "全部病例")
-    begins = rf"(?:{'|'.join(group.field for group in page.task.groups)})(?:=|<|>=)"
-    parts = re.split(rf",(?={begins})", told)
-    if not all(re.match(begins, part) for part in parts):
-        return told
-    return t("; ", "；").join(_membership(page, part) for part in parts)
-
-
-def _membership(page: Page, part: str) -> str:
-    """`diabetes=no` as `Diabetes: no`, and `gestation_weeks<37` as `Weeks of gestation: < 37`."""
-    t = _chooser(page.lang)
-    name, sign, value = re.split(r"(>=|<|=)", part, maxsplit=1)
-    asked = page.task.by_name[name]
-    words = {"yes": t("yes", "是"), "no": t("no", "否"), "unknown": t("unknown", "未知")}
-    if isinstance(asked, CategoryField):
-        words |= {choice.value: choice.label[page.lang] for choice in asked.choices or ()}
-    bound = {"=": "", "<": "< ", ">=": "≥ "}[sign]
-    return f"{asked.label[page.lang]}{t(': ', '：')}{bound}{words.get(value, value)}"
-
-
 def _facts(page: Page) -> list[tuple[str, str]]:
     """(term, value) of what the model was learnt from and how far off it was; what a card lacks is left out."""
-    t, target = _chooser(page.lang), page.task.target
+    t, target = words.chooser(page.lang), page.task.target
     trained, metrics = ((page.card or {}).get(key) or {} for key in ("trained_on", "metrics"))
-    unit, level = _unit(target.unit, page.lang), f"{page.task.answers.interval * 100:g} %"
+    unit, level = words.unit(target.unit, page.lang), f"{page.task.answers.interval * 100:g} %"
     table: list[tuple[str, Any, Callable[[Any], str]]] = [
-        (t("Trained on", "训练样本"), trained.get("rows"), lambda n: _amount(n) + t(" cases", " 例")),
-        (t("Tested on", "检验样本"), trained.get("holdout_rows"), lambda n: _amount(n) + t(" others", " 例")),
-        (t("Mean error", "平均绝对误差"), metrics.get("mae"), lambda x: f"{_amount(x, target.digits)} {unit}"),
-        (t("RMSE", "均方根误差"), metrics.get("rmse"), lambda x: f"{_amount(x, target.digits)} {unit}"),
-        (t(f"Inside the {level} interval", f"落在 {level} 区间内"), metrics.get("coverage"), _chance),
+        (t("Trained on", "训练样本"), trained.get("rows"), lambda n: words.amount(n) + t(" cases", " 例")),
+        (t("Tested on", "检验样本"), trained.get("holdout_rows"), lambda n: words.amount(n) + t(" others", " 例")),
+        (t("Mean error", "平均绝对误差"), metrics.get("mae"), lambda x: f"{words.amount(x, target.digits)} {unit}"),
+        (t("RMSE", "均方根误差"), metrics.get("rmse"), lambda x: f"{words.amount(x, target.digits)} {unit}"),
+        (t(f"Inside the {level} interval", f"落在 {level} 区间内"), metrics.get("coverage"), words.chance),
     ]
     return [(term, shown(value)) for term, value, shown in table if value is not None]
-
-
-def _amount(value: float, digits: int = 0) -> str:
-    """3412.4 as `3 412`, with a narrow no-break space between thousands."""
-    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
-
-
-def _plain(value: float | str) -> str:
-    """A limit or threshold as guidelines print it: 2500, 37.5."""
-    return value if isinstance(value, str) else f"{value:.12g}".replace("-", "\u2212")
-
-
-def _chance(p: float) -> str:
-    """A probability in per cent. No model knows the ends better than to a thousandth."""
-    if p < 0.001:
-        return "< 0.1 %"
-    return "> 99.9 %" if p > 0.999 else f"{p * 100:.1f} %"
-
-
-_UNITS: dict[str, tuple[str, str]] = {
-    "a": ("years", "岁"),  # on a clinical form years are nearly always an age
-    "mo": ("months", "月"),
-    "wk": ("weeks", "周"),
-    "d": ("days", "天"),
-    "h": ("hours", "小时"),
-    "min": ("minutes", "分钟"),
-    "/d": ("per day", "每日"),
-    "/wk": ("per week", "每周"),
-    "/min": ("per minute", "每分钟"),
-    "mm[Hg]": ("mmHg", "mmHg"),
-    "Cel": ("°C", "°C"),
-    "[lb_av]": ("lb", "磅"),
-    "[in_i]": ("in", "英寸"),
-    "1": ("", ""),
-}
-"""UCUM codes that people don't read as they stand; all others (kg, cm, g/dL) they do."""
-
-
-def _unit(code: str | None, lang: Lang) -> str:
-    return _chooser(lang)(*_UNITS.get(code or "", (code or "", code or "")))
 
 
 def _pages() -> Environment:
@@ -356,7 +218,7 @@ def _pages() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    pages.filters.update(amount=_amount, plain=_plain, unit=_unit)
+    pages.filters.update(amount=words.amount, plain=words.plain, unit=words.unit)
     return pages
 
 

@@ -12,9 +12,10 @@ from starlette.routing import Route
 from feature_store.errors import BodyRefused, JournalFull, RowError
 from serving import form, schema
 from serving.api import answering
-from serving.form import Lang, Page
+from serving.form import Page
 from serving.predictor import Predictor
 from serving.request import check
+from serving.words import Lang
 
 _NOT_KEPT = {
     "en": "The answer could not be kept in the journal, so it is not shown. Please try again later.",

@@ -107,6 +107,12 @@ def test_a_cancelled_function_gives_its_slot_back(engine):
     assert outcome(engine, double, 3) == 6
 
 
+def test_a_pool_that_broke_is_built_anew(engine):
+    engine._pool.stop()
+    engine._pool.join()
+    assert outcome(engine, double, 5) == 10
+
+
 class Quiet:
     """A watcher that remembers."""
 
@@ -171,6 +177,13 @@ def test_a_trial_whose_loss_is_not_finite_fails_by_name_and_nothing_learnt_is_an
     with pytest.raises(NothingLearnt, match="lightgbm"):
         search.run()
     assert {trial.loss for trial in search.watcher.trials} == {None}
+
+
+def test_a_search_in_which_everything_fails_gives_up_before_its_time(tmp_path, engine):
+    start = time.monotonic()
+    with pytest.raises(NothingLearnt):
+        searching(tmp_path, engine, "600s", target=np.full(400, np.nan)).run()
+    assert time.monotonic() - start < 120
 
 
 def test_a_search_with_only_a_linear_learner_ends(tmp_path, engine):

@@ -52,11 +52,14 @@ class LocalEngine:
 
     def __init__(self, slots: int | None = None) -> None:
         self._slots = slots or available_cores()
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["training.trial"])
-        self._pool = ProcessPool(max_workers=self._slots, initializer=_start_worker, context=context)
+        self._pool = self._fresh_pool()
         self._futures: dict[Ticket, Future[Any]] = {}
         self._again: dict[Ticket, Callable[[], Future[Any]]] = {}
+
+    def _fresh_pool(self) -> ProcessPool:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["training.trial"])
+        return ProcessPool(max_workers=self._slots, initializer=_start_worker, context=context)
 
     @property
     def slots(self) -> int:
@@ -64,7 +67,11 @@ class LocalEngine:
 
     def submit(self, function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None) -> Ticket:
         def schedule() -> Future[Any]:
-            future: Future[Any] = self._pool.schedule(function, args=arguments, timeout=timeout_s)
+            try:
+                future: Future[Any] = self._pool.schedule(function, args=arguments, timeout=timeout_s)
+            except RuntimeError:  # the pool broke, for its workers could not start: a new one may
+                self._pool = self._fresh_pool()
+                future = self._pool.schedule(function, args=arguments, timeout=timeout_s)
             return future
 
         ticket = len(self._futures)

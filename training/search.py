@@ -25,6 +25,9 @@ from training.trial import Shared, TrialResult
 GENERATION = 4
 """Trials that are proposed together when the budget is in trials, whatever the number of slots."""
 
+HOPELESS = 12
+"""After so many failures without one success the search gives up."""
+
 TRIAL_LIMIT_S = 3600.0
 """A trial of a search by trials that takes longer is stopped and counts as failed."""
 
@@ -92,6 +95,8 @@ class Search:
             if not running:
                 return
             if left <= 0 and self._losses():
+                return
+            if len(self._done) >= HOPELESS and not self._losses():
                 return
             self._collect(running, max(left, 0.0) if self._losses() else None)
 
