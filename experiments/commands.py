@@ -169,5 +169,7 @@ def sample(name: str, settings: Settings, rows: int, seed: int) -> Outcome:
 def ui_command(settings: Settings, port: int) -> list[str]:
     """The command that shows MLflow's own pages on this machine."""
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    if settings.artifact_root is None:
+        raise Usage(f"MLflow's pages are served by {settings.mlflow_uri} itself. Open that address.")
     stores = ["--backend-store-uri", settings.tracking_uri, "--default-artifact-root", settings.artifact_root]
     return [sys.executable, "-m", "mlflow", "server", *address, *stores]

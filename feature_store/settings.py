@@ -21,7 +21,9 @@ class Settings(Frozen):
     data: Path = Field(default=Path("data"), description="Folder below which tables are read.")
     tasks: Path | None = Field(default=None, description="Folder of Task files that goes before the shipped ones.")
     mlflow_uri: str = Field(default="", description="MLflow tracking and registry URI; empty: SQLite in the home.")
-    artifacts: str = Field(default="", description="Where MLflow puts artifacts of new experiments; empty: the home.")
+    artifacts: str = Field(
+        default="", description="Where MLflow puts artifacts of new experiments; empty: the home, or the server's own."
+    )
     host: str = Field(default="127.0.0.1", description="Address to serve on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to serve on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=64, description="Worker processes that answer.")
@@ -36,9 +38,11 @@ class Settings(Frozen):
         return self.mlflow_uri or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
 
     @property
-    def artifact_root(self) -> str:
-        """Where a new experiment's artifacts go."""
-        return self.artifacts or (self.home.resolve() / "artifacts").as_uri()
+    def artifact_root(self) -> str | None:
+        """Where a new experiment's artifacts go; None leaves it to the MLflow server that was named."""
+        if self.artifacts or self.mlflow_uri.startswith(("http://", "https://")):
+            return self.artifacts or None
+        return (self.home.resolve() / "artifacts").as_uri()
 
     @property
     def cache(self) -> Path:

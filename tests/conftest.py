@@ -46,10 +46,17 @@ class Home:
 
     home: Path
     data: Path
+    more: tuple[tuple[str, str], ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "GANCAO_HOME": str(self.home), "GANCAO_DATA": str(self.data), "GANCAO_POLL_S": "0.5"}
+        return {
+            **os.environ,
+            **dict(self.more),
+            "GANCAO_HOME": str(self.home),
+            "GANCAO_DATA": str(self.data),
+            "GANCAO_POLL_S": "0.5",
+        }
 
     def run(self, *words: str, code: int | None = 0, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """`gancao WORDS`, in a process of its own; code: the exit code that it must have, None for any."""

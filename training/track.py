@@ -54,6 +54,7 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is the document's
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,8 @@ class Registry:
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        return str(self._client.create_experiment(name, artifact_location=f"{self._artifacts.rstrip('/')}/{name}"))
+        place = f"{self._artifacts.rstrip('/')}/{name}" if self._artifacts else None
+        return str(self._client.create_experiment(name, artifact_location=place))
 
     def _log(self, run_id: str, params: dict[str, Any], metrics: dict[str, float]) -> None:
         now = int(time.time() * 1000)
