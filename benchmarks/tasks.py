@@ -26,6 +26,7 @@ RUNS = {"birth_weight": ("120s", 3), "birth_weight_hospital": ("30s", 5)}
 """Task -> budget of the search, seeds."""
 
 OUT = Path("docs/benchmarks/tasks.md")
+README = Path("README.md")
 
 
 def main() -> None:
@@ -43,7 +44,23 @@ def main() -> None:
     )
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text("\n".join([head, *sections]), encoding="utf-8")
+    show_in_readme()
     print(OUT.read_text(encoding="utf-8"))
+
+
+def show_in_readme() -> None:
+    """Put the leaderboards of docs/benchmarks/tasks.md between the README's result marks."""
+    rows = ["| task | | RMSE (g) | MAE (g) | R2 |", "|---|---|---|---|---|"]
+    task = ""
+    for line in OUT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            task = line.removeprefix("## ")
+        elif line.startswith("| ") and line.count("|") == 5 and "RMSE" not in line:
+            rows.append(f"| {task} {line}")
+    page = README.read_text(encoding="utf-8")
+    before, after = page.split("<!-- results -->")[0], page.split("<!-- /results -->")[1]
+    block = "\n".join(["<!-- results -->", *rows, "<!-- /results -->"])
+    README.write_text(before + block + after, encoding="utf-8")
 
 
 def measure(name: str) -> list[dict[str, Any]]:

@@ -73,7 +73,10 @@ def from_environment(environment: Mapping[str, str] = os.environ, **given: objec
         raise Usage("Settings that do not fit: " + "; ".join(faults) + ".") from None
 
 
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
 def _read(text: str, kind: object) -> object:
     if kind is bool:
-        return text.lower() in ("1", "true", "yes", "on")
+        return _FLAGS.get(text.lower(), text)
     return Path(text) if kind is Path or kind == Path | None else text

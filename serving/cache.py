@@ -2,7 +2,7 @@
 
     {task}/versions/{version}-{digest}/   bundles that were checked and reproduced their golden rows
     {task}/champion                       JSON naming the one that answers; replaced atomically
-    {task}/refused.json                   versions that were not let in, and why
+    {task}/refused.json                   the version that should be champion but was not let in, and why
     registry.json                         whether the registry answered when last asked
 
 A server that starts without a registry serves what lies here.
@@ -64,16 +64,17 @@ def publish(root: Path, task: str, version: str, bundle: Path, identity: str) ->
     return Published(task, version, folder, identity)
 
 
-def refused(root: Path, task: str) -> dict[str, str]:
-    """Identity -> reason of the versions of a task that were not let in."""
-    found: dict[str, str] = read(root / task / "refused.json")
-    return found
+def refused(root: Path) -> dict[str, dict[str, str]]:
+    """By task, the version that should be champion but was not let in, and why."""
+    found = {path.parent.name: read(path) for path in sorted(root.glob("*/refused.json"))}
+    return {task: reasons for task, reasons in found.items() if reasons}
 
 
-def refuse(root: Path, task: str, identity: str, reason: str) -> None:
-    """Remember why a version was not let in."""
+def refuse(root: Path, task: str, reasons: dict[str, str]) -> None:
+    """Say which version was not let in and why; nothing when all is well."""
     (root / task).mkdir(parents=True, exist_ok=True)
-    write_atomically(root / task / "refused.json", {**refused(root, task), identity: reason})
+    if read(root / task / "refused.json") != reasons:
+        write_atomically(root / task / "refused.json", dict(reasons))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -38,15 +38,12 @@ class Champions:
 
     def state(self) -> dict[str, object]:
         """What `/readyz` says: tasks with their versions, refused versions, whether the registry answers."""
-        refused = {
-            path.parent.name: list(cache.read(path).values()) for path in sorted(self._root.glob("*/refused.json"))
-        }
         failed = {task: reason for task, (_, reason) in self._failed.items()}
         return {
             "ready": bool(self._now) and all(task in self._now for task in failed),
             "tasks": {task: {"version": p.version, "golden": "reproduced"} for task, (_, p) in self._now.items()},
             "not_loaded": failed,
-            "refused": refused,
+            "refused": cache.refused(self._root),
             "registry": cache.read(self._root / "registry.json") or {"reachable": None},
         }
 

@@ -30,6 +30,8 @@ from serving.log import log
 
 CHAMPION = "champion"
 PROBE_S = 120
+AGAIN_S = 60
+"""A refused version is tried again after so long: perhaps only its copy was damaged."""
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Fetcher:
     settings: Settings
     _reachable: bool | None = None
     _told: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _refused: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
         """Look, wait, look again, until SIGTERM."""
@@ -79,17 +82,23 @@ class Fetcher:
         task, version, root = str(found.name), str(found.version), self.settings.cache
         identity = f"{version} {found.creation_timestamp} {found.source}"
         now = cache.published(root).get(task)
-        if (now is not None and now.identity == identity) or identity in cache.refused(root, task):
+        if now is not None and now.identity == identity:
+            cache.refuse(root, task, {})
+            return
+        if time.monotonic() < self._refused.get(identity, 0.0):
             return
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as folder:
             try:
                 bundle = self._checked(found, Path(folder))
             except BundleRefused as error:
-                cache.refuse(root, task, identity, str(error))
-                log("version_refused", task=task, version=version, reason=str(error))
+                if identity not in self._refused:
+                    log("version_refused", task=task, version=version, reason=str(error))
+                self._refused[identity] = time.monotonic() + AGAIN_S
+                cache.refuse(root, task, {version: str(error)})
                 return
             cache.publish(root, task, version, bundle, identity)
+            cache.refuse(root, task, {})
         log("version_published", task=task, version=version)
 
     def _checked(self, found: ModelVersion, folder: Path) -> Path:

@@ -76,7 +76,7 @@ class Journal:
         self._thread.join()
 
     def _write_forever(self) -> None:
-        connection = _connect(self._path)
+        connection: sqlite3.Connection | None = None
         while (first := self._queue.get()) is not None:
             batch = [first]
             while len(batch) < MOST_AT_ONCE and not self._queue.empty():
@@ -84,10 +84,16 @@ class Journal:
                     self._queue.put(None)
                     break
                 batch.append(more)
-            error = _commit(connection, [entry for entries, _, _ in batch for entry in entries])
+            error = None
+            try:
+                connection = connection or _connect(self._path)
+                _commit(connection, [entry for entries, _, _ in batch for entry in entries])
+            except (sqlite3.Error, OSError) as reason:
+                error, connection = str(reason), None  # opened anew for the next batch
             for _, loop, future in batch:
                 loop.call_soon_threadsafe(_settle, future, error)
-        connection.close()
+        if connection is not None:
+            connection.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -97,20 +103,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> str | None:
+def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> None:
     now = time.time_ns() // 1000
-    try:
+    with connection:  # rolls back when it fails
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(
             "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
             [(e.prediction_id, now, e.task, e.version, e.row, e.answer) for e in entries],
         )
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return str(error)
-    return None
 
 
 def _settle(future: asyncio.Future[None], error: str | None) -> None:

@@ -142,9 +142,11 @@ def test_an_altered_version_in_the_registry_is_refused_and_the_old_one_stays(own
     with serving(own_home) as server:
         own_home.run("promote", "birth_weight", second["version"], "--force")
         state = until(lambda: (s := server.get("/readyz").json())["refused"] and s, 20, lambda: server.log.read_text())
-        assert "was altered" in state["refused"]["birth_weight"][0]
+        assert "was altered" in state["refused"]["birth_weight"][second["version"]]
         assert (state["ready"], state["tasks"]["birth_weight"]["version"]) == (True, "1")
         assert server.post(PREDICT, json={"rows": [CASE]}).json()["version"] == "1"
+        own_home.run("rollback", "birth_weight")
+        until(lambda: not server.get("/readyz").json()["refused"], 20, lambda: server.log.read_text())
 
 
 def test_a_server_restarts_without_its_registry(own_home: Home):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,11 @@ class Workshop:
         """Lay arrays where the workers find them, under a name of the run's folder."""
         shared = Shared(self.log.folder / name, _columns(self.task), metric, self.seed)
         return shared.put(matrix, target, folds)
+
+    def clear(self) -> None:
+        """Delete what was laid out: copies of the table serve only a search that may be resumed."""
+        for name in ("shared", "sizes", "plain"):
+            shutil.rmtree(self.log.folder / name, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ def train(
         figures = plots.all_plots(task, holdout, card["groups"], leaderboard, learnt.trials)
         evidence = Evidence(task, budget, learnt, holdout, card, verdict, figures, findings)
         run_id, version = registry.record(record.record(evidence, log.name, bundle))
+        shop.clear()
         promoted = promote and _promote(registry, task, version, verdict)
     seconds = round(time.monotonic() - start, 1)
     return Trained(task, version, run_id, log.name, promoted, verdict, card, seconds, figures)
