@@ -81,21 +81,27 @@ def read_budget(words: str | None) -> Budget | None:
 
 
 def in_words(trained: Trained, promote: bool) -> RenderableType:
-    task, unit = trained.task, trained.task.target.unit
+    task, unit, digits = trained.task, trained.task.target.unit, trained.task.target.digits + 1
     table = Table(title=f"{task.task}, version {trained.version}: the same holdout for all")
     for heading in ("", f"RMSE ({unit})", f"MAE ({unit})", "R2", "bias"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, row in trained.leaderboard.iterrows():
         style = "bold" if name == "gancao" else None
         table.add_row(
-            str(name), *(f"{row[k]:.{d}f}" for k, d in (("rmse", 1), ("mae", 1), ("r2", 3), ("bias", 1))), style=style
+            str(name),
+            *(f"{row[k]:.{d}f}" for k, d in (("rmse", digits), ("mae", digits), ("r2", 3), ("bias", digits))),
+            style=style,
         )
     groups = Table(title=f"{task.answers.interval:.0%} interval: {trained.metrics['coverage']:.1%} covered")
     for heading in ("group", "n", "coverage", f"width ({unit})", f"MAE ({unit})"):
         groups.add_column(heading, justify="left" if heading == "group" else "right")
     for name, facts in trained.groups.items():
         groups.add_row(
-            name, f"{facts['n']}", f"{facts['coverage']:.1%}", f"{facts['mean_width']:.0f}", f"{facts['mae']:.1f}"
+            name,
+            f"{facts['n']}",
+            f"{facts['coverage']:.1%}",
+            f"{facts['mean_width']:.{digits - 1}f}",
+            f"{facts['mae']:.{digits}f}",
         )
     verdict = f"Verdict: {trained.verdict.decision} ({'; '.join(trained.verdict.reasons)})."
     if trained.promoted:

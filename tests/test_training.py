@@ -26,7 +26,7 @@ from training.learners import Columns
 from training.proposals import PORTFOLIO, Tuner
 from training.runlog import RunLog, Trial
 from training.search import Search
-from training.track import open_registry
+from training.track import _names, open_registry
 from training.trial import Shared
 
 
@@ -308,6 +308,12 @@ def test_the_report_is_self_contained_and_speaks_both_languages(trained: Home):
         assert page.count("data:image/png;base64,") == 6
     assert "synthetic data" in english
     assert "合成数据" in chinese
+
+
+def test_metrics_of_any_group_have_a_name_that_mlflow_takes():
+    names = _names({"group/price<50/n": 1.0, "group/price>=50/n": 2.0, "group/州=北京/n": 3.0, "a*b": 4.0, "a+b": 5.0})
+    assert list(names) == ["group/price below 50/n", "group/price from 50/n", "group/州_北京/n", "a_b", "a_b 2"]
+    assert list(names.values()) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 def test_too_few_labelled_rows_are_told():

@@ -25,7 +25,7 @@ WORDS = {
         "holdout": "Holdout",
         "rows": "rows",
         "bias": "Bias",
-        "linear": "{verdict} ({ours:.1f} against {theirs:.1f} {unit} {metric}).",
+        "linear": "{verdict} ({ours:.{digits}f} against {theirs:.{digits}f} {unit} {metric}).",
         "better": "It beats the linear baseline",
         "same": "It can't be told apart from the linear baseline",
         "worse": "It does not beat the linear baseline",
@@ -58,7 +58,7 @@ WORDS = {
         "holdout": "留出集",
         "rows": "行",
         "bias": "偏差",
-        "linear": "{verdict}（{metric}：{ours:.1f} 对 {theirs:.1f} {unit}）。",
+        "linear": "{verdict}（{metric}：{ours:.{digits}f} 对 {theirs:.{digits}f} {unit}）。",
         "better": "优于线性基线",
         "same": "与线性基线无显著差异",
         "worse": "未能优于线性基线",
@@ -112,6 +112,7 @@ def render(
         theirs=theirs,
         unit=task.target.unit,
         metric=metric.upper(),
+        digits=task.target.digits + 1,
     )
     leaderboard = [("gancao", card["metrics"]), *card["baselines"].items()]
     return _PAGES.get_template("report.html").render(
@@ -126,6 +127,7 @@ def render(
         plots={name: base64.b64encode(data).decode() for name, data in pictures.items()},
         findings=findings,
         words=words,
+        digits=task.target.digits + 1,
     )
 
 

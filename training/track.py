@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from contextlib import redirect_stderr
@@ -30,6 +31,9 @@ from training.runlog import Trial
 CHAMPION = "champion"
 HISTORY = "gancao.champions"
 """Tag of a registered model: its past champions, newest last, as JSON."""
+
+MOST_METRICS = 500
+"""Metrics that are sent at once; MLflow takes up to 1000."""
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 
@@ -90,11 +94,10 @@ class Registry:
 
     def _log(self, run_id: str, params: dict[str, Any], metrics: dict[str, float]) -> None:
         now = int(time.time() * 1000)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(key.replace("=", "_"), value, now, 0) for key, value in metrics.items()],
-            params=[Param(key, str(value)[:500]) for key, value in params.items()],
-        )
+        rows = [Metric(key, value, now, 0) for key, value in _names(metrics).items()]
+        self._client.log_batch(run_id, params=[Param(key, str(value)[:500]) for key, value in params.items()])
+        for start in range(0, len(rows), MOST_METRICS):
+            self._client.log_batch(run_id, metrics=rows[start : start + MOST_METRICS])
 
     def _child(self, experiment: str, parent: str, trial: Trial) -> None:
         tags = {"mlflow.parentRunId": parent, "mlflow.runName": f"{trial.number:03d} {trial.learner}"}
@@ -176,6 +179,20 @@ class Registry:
 
     def _remember(self, task: str, past: list[str]) -> None:
         self._client.set_registered_model_tag(task, HISTORY, json.dumps(past))
+
+
+def _names(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics under names that MLflow takes: `price<50` becomes `price below 50`; no two become one."""
+    out: dict[str, float] = {}
+    for key, value in metrics.items():
+        words = key.replace(">=", " from ").replace("<", " below ").replace("=", "_")
+        name = base = re.sub(r"[^\w.\- :/]", "_", words)[:240]
+        count = 1
+        while name in out:
+            count += 1
+            name = f"{base} {count}"
+        out[name] = value
+    return out
 
 
 def open_registry(settings: Settings) -> Registry:
