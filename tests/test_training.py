@@ -308,6 +308,8 @@ def test_the_report_is_self_contained_and_speaks_both_languages(trained: Home):
         assert page.count("data:image/png;base64,") == 6
     assert "synthetic data" in english
     assert "合成数据" in chinese
+    assert "better than mean" in english
+    assert "优于 mean" in chinese
 
 
 def test_metrics_of_any_group_have_a_name_that_mlflow_takes():

@@ -22,6 +22,9 @@ WORDS = {
         "promote": "Fit to be promoted.",
         "reject": "Not fit to be promoted.",
         "because": "In a paired bootstrap on the holdout it is",
+        "better than": "better than {}",
+        "worse than": "worse than {}",
+        "not told apart from": "not told apart from {}",
         "holdout": "Holdout",
         "rows": "rows",
         "bias": "Bias",
@@ -55,6 +58,9 @@ WORDS = {
         "promote": "可以上线。",
         "reject": "不宜上线。",
         "because": "在留出集上的配对自助检验中：",
+        "better than": "优于 {}",
+        "worse than": "劣于 {}",
+        "not told apart from": "与 {} 无显著差异",
         "holdout": "留出集",
         "rows": "行",
         "bias": "偏差",
@@ -120,7 +126,7 @@ def render(
         task=task,
         card=card,
         verdict=verdict,
-        reasons="; ".join(verdict.reasons),
+        reasons="; ".join(_reason(reason, words) for reason in verdict.reasons),
         leaderboard=sorted(leaderboard, key=lambda row: row[1][metric]),
         cells=", ".join(f"{name} {count}" for name, count in card["trained_on"]["cells"].items()),
         members=[{**member, "config": json.dumps(member["config"])} for member in members],
@@ -129,6 +135,12 @@ def render(
         words=words,
         digits=task.target.digits + 1,
     )
+
+
+def _reason(reason: str, words: dict[str, str]) -> str:
+    """A reason of the verdict, `better than mean`, in the language of `words`."""
+    finding, _, baseline = reason.rpartition(" ")
+    return words[finding].format(baseline)
 
 
 def _against_linear(verdict: Verdict, ours: float, theirs: float) -> str:
