@@ -94,6 +94,17 @@ def versions(task: TaskName, as_json: Json = False) -> None:
 
 
 @app.command()
+def compare(
+    task: TaskName,
+    version: Annotated[str | None, typer.Argument(help="The newest by default.")] = None,
+    other: Annotated[str | None, typer.Argument(help="The champion by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Two versions on the holdout that they share, in a paired test."""
+    _run(as_json, lambda: _commands().compare(task, version, other, from_environment()))
+
+
+@app.command()
 def promote(
     task: TaskName,
     version: Annotated[str | None, typer.Argument(help="The newest by default.")] = None,

@@ -19,6 +19,7 @@ from feature_store import offline
 from feature_store.errors import GancaoError, Usage
 from feature_store.settings import Settings
 from feature_store.task import Budget
+from training import rivals
 from training.track import open_registry
 from training.train import Trained
 from training.train import train as run_training
@@ -132,6 +133,22 @@ def versions(name: str, settings: Settings) -> Outcome:
             row["version"], "yes" if row["champion"] else "", when, tags.get("gancao.verdict", ""), data, row["run_id"]
         )
     return {"task": task, "versions": rows}, table
+
+
+def compare(name: str, one: str | None, other: str | None, settings: Settings) -> Outcome:
+    """Two versions on the holdout that they share, overall and by group."""
+    document = rivals.compare(catalog.load(name, settings), settings, one, other)
+    first, second = document["versions"]
+    metric = document["metric"]
+    table = Table(title=f"{document['task']}: version {first} beside {second}, paired on their holdout")
+    measure = "squared error" if metric == "rmse" else "absolute error"
+    for heading in ("group", "n", f"difference in mean {measure}", "interval", ""):
+        table.add_column(heading, justify="left" if heading in ("group", "") else "right")
+    for group, row in document["differences"].items():
+        interval = f"{row['low']:.4g} to {row['high']:.4g}"
+        table.add_row(group, str(row["n"]), f"{row['mean']:.4g}", interval, row["word"])
+    losses = ", ".join(f"version {v}: {metric.upper()} {m[metric]:.4g}" for v, m in document["metrics"].items())
+    return document, Group(table, f"{losses}. Version {document['verdict']}.")
 
 
 def promote(name: str, version: str | None, force: bool, settings: Settings) -> Outcome:

@@ -75,6 +75,10 @@ class UnknownVersion(GancaoError):
     """No such version in the registry."""
 
 
+class NotComparable(GancaoError):
+    """Two versions that share no holdout."""
+
+
 class RegistryUnreachable(GancaoError):
     """MLflow did not answer."""
 

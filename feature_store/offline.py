@@ -36,7 +36,9 @@ def fetch(task: Task, data_dir: Path) -> Source:
     Raises TableMissing when a file is absent and TableUnreadable when DuckDB refuses.
     """
     paths = {name: _locate(task, data_dir, relative) for name, relative in task.data.sources.items()}
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+    # One thread: with several, GROUP BY and JOIN give the same rows in another order each time, and then the digest,
+    # the split and with them the whole training would not be the same again.
+    with duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": 1}) as connection:
         try:
             for name, path in paths.items():
                 literal = str(path).replace("'", "''")

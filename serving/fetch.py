@@ -102,11 +102,7 @@ class Fetcher:
         log("version_published", task=task, version=version)
 
     def _checked(self, found: ModelVersion, folder: Path) -> Path:
-        uri = self._client().get_model_version_download_uri(found.name, found.version)
-        copied = download_artifacts(
-            artifact_uri=f"{uri.rstrip('/')}/data/bundle", dst_path=str(folder), tracking_uri=self.settings.tracking_uri
-        )
-        bundle = Path(copied)
+        bundle = copy_bundle(self._client(), str(found.name), str(found.version), folder)
         bundles.verified(bundle)
         probe(bundle, str(found.name))
         return bundle
@@ -122,6 +118,13 @@ class Fetcher:
             self._reachable = reachable
             log("registry_reachable" if reachable else "registry_unreachable", error=error)
             cache.write_atomically(self.settings.cache / "registry.json", {"reachable": reachable, "error": error})
+
+
+def copy_bundle(client: MlflowClient, task: str, version: str, folder: Path) -> Path:
+    """Copy the bundle of a registered version into `folder`; its files are not checked yet."""
+    uri = client.get_model_version_download_uri(task, version)
+    place = f"{uri.rstrip('/')}/data/bundle"
+    return Path(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=client.tracking_uri))
 
 
 def probe(bundle: Path, task: str) -> None:

@@ -18,10 +18,9 @@ from feature_store.offline import Source
 from feature_store.settings import Settings
 from feature_store.task import Budget
 from tests.conftest import ROOT, Home
-from training import dataset, ensemble, evaluate
+from training import dataset, ensemble, gate
 from training.dataset import Rows
 from training.engine import LocalEngine, WorkerDied
-from training.evaluate import Holdout
 from training.learners import Columns
 from training.proposals import PORTFOLIO, Tuner
 from training.runlog import RunLog, Trial
@@ -249,23 +248,45 @@ def test_an_optional_field_that_is_always_known_is_sometimes_hidden_so_that_unkn
     assert columns["term"][0] == "term", "and the table is not changed"
 
 
-def holdout(value: np.ndarray, target: np.ndarray) -> Holdout:
-    answers = [{"value": v, "interval": {"low": v - 1, "high": v + 1}, "events": {}} for v in value]
-    return Holdout([], target, answers, [()] * len(target))
-
-
 def test_the_gate_rejects_what_is_worse_and_does_not_reject_by_chance():
     task = taskfile.read(ROOT / "experiments/tasks/birth_weight_hospital.yaml")
     random = np.random.default_rng(0)
     target = random.normal(size=800)
     good, bad = target + random.normal(size=800), target + 1.3 * random.normal(size=800)
     baselines = {"mean": bad, "linear": bad, "lightgbm_defaults": good + 0.001 * random.normal(size=800)}
-    accepted = evaluate.judge(task, holdout(good, target), baselines, seed=0)
+    accepted = gate.judge(task, target, good, baselines, seed=0)
     assert accepted.decision == "promote"
     assert accepted.reasons == ["better than mean", "better than linear", "not told apart from lightgbm_defaults"]
-    refused = evaluate.judge(task, holdout(bad, target), {**baselines, "mean": good, "linear": bad}, seed=0)
+    refused = gate.judge(task, target, bad, {**baselines, "mean": good, "linear": bad}, seed=0)
     assert refused.decision == "reject"
     assert "worse than mean" in refused.reasons
+
+
+def test_the_reigning_champion_is_a_rival_on_the_same_rows_only(own_home: Home):
+    same = own_home.json("train", "birth_weight", "--budget", "1trials")
+    assert any(reason.endswith("champion-1") for reason in same["verdict"]["reasons"])
+    other = own_home.json("train", "birth_weight", "--budget", "1trials", "--seed", "3")
+    assert not any("champion" in reason for reason in other["verdict"]["reasons"])
+    document = own_home.json("compare", "birth_weight", "2", "1")
+    assert document["versions"] == ["2", "1"]
+    assert document["metrics"]["2"]["rmse"] == same["metrics"]["rmse"], "the number reported is the number compared"
+    overall = document["differences"]["all"]
+    expected = document["metrics"]["2"]["rmse"] ** 2 - document["metrics"]["1"]["rmse"] ** 2
+    assert overall["mean"] == pytest.approx(expected)
+    assert overall["low"] < overall["mean"] < overall["high"]
+    assert "plurality=singleton" in document["differences"]
+    assert "held out different rows" in own_home.run("compare", "birth_weight", code=1).stderr
+
+
+def test_the_paired_test_rarely_calls_equals_different():
+    """200 pairs of equally good predictions: about 1 in 20 is told apart at 95 %; 4 standard errors are 6 points."""
+    task = taskfile.read(ROOT / "experiments/tasks/birth_weight.yaml")
+    random, told = np.random.default_rng(0), 0
+    for seed in range(200):
+        target = random.normal(size=300)
+        one, other = target + random.normal(size=300), target + random.normal(size=300)
+        told += gate.compare(task, target, one, other, seed).word != "not told apart from"
+    assert told / 200 < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_a_rejected_version_is_not_promoted_without_force(own_home: Home):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,48 +104,3 @@ def happened(event: Event, target: np.ndarray) -> np.ndarray:
         return np.asarray(target >= event.at_least)
     assert event.between is not None
     return np.asarray((target >= event.between[0]) & (target < event.between[1]))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`promote` or `reject`, and the reasons in words."""
-
-    decision: str
-    reasons: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"decision": self.decision, "reasons": self.reasons}
-
-
-def judge(task: Task, holdout: Holdout, baselines: Mapping[str, np.ndarray], seed: int) -> Verdict:
-    """Whether the version is no worse than each baseline of the Task's gate, by a paired bootstrap on the holdout.
-
-    baselines: (n,) predictions by name. Rejected when a baseline's loss is lower with the gate's confidence.
-    """
-    metric, confidence = task.search.metric, task.gate.confidence
-    ours = _row_loss(metric, holdout.target, holdout.value)
-    reasons, worse = [], False
-    for name in task.gate.baselines:
-        difference = ours - _row_loss(metric, holdout.target, baselines[name])
-        low, high = _bootstrap(difference, confidence, seed)
-        if low > 0:
-            worse = True
-            reasons.append(f"worse than {name}")
-        else:
-            reasons.append(f"better than {name}" if high < 0 else f"not told apart from {name}")
-    return Verdict("reject" if worse else "promote", reasons)
-
-
-def _row_loss(metric: str, target: np.ndarray, value: np.ndarray) -> np.ndarray:
-    return np.asarray((target - value) ** 2 if metric == "rmse" else np.abs(target - value))
-
-
-def _bootstrap(difference: np.ndarray, confidence: float, seed: int, times: int = 1000) -> tuple[float, float]:
-    """Central interval of the mean of paired differences."""
-    random = np.random.default_rng(seed)
-    n = len(difference)
-    means = [float(difference[random.integers(0, n, n)].mean()) for _ in range(times)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)

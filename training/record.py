@@ -13,8 +13,10 @@ from feature_store.task import Budget, Task, dumps
 from serving import bundle as bundles
 from training import evaluate, report
 from training.dataset import Split
-from training.evaluate import Holdout, Verdict
+from training.evaluate import Holdout
+from training.gate import Verdict
 from training.learn import Learnt
+from training.rivals import holdout_id
 from training.track import Record, environment, trials_table
 
 
@@ -82,6 +84,7 @@ def record(evidence: Evidence, name: str, bundle: Path) -> Record:
             "gancao.data_digest": on["digest"],
             "gancao.bundle_digest": bundles.digest(bundle),
             "gancao.verdict": evidence.verdict.decision,
+            "gancao.holdout": holdout_id(task, on["digest"], on["seed"]),
             "gancao.synthetic": str(on["synthetic"]).lower(),
         },
         trials=learnt.trials,

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from feature_store.task import Task
-from training.evaluate import Verdict
+from training.gate import Verdict
 
 _PAGES = Environment(loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined)
 

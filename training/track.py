@@ -26,6 +26,7 @@ from mlflow.types.schema import AnyType
 from feature_store.errors import RegistryUnreachable, UnknownVersion
 from feature_store.settings import Settings
 from feature_store.task import Task
+from serving.fetch import copy_bundle
 from training.runlog import Trial
 
 CHAMPION = "champion"
@@ -149,6 +150,13 @@ class Registry:
             return str(self._client.get_model_version_by_alias(task, CHAMPION).version)
         except MlflowException:
             return None
+
+    def download(self, task: str, version: str, folder: Path) -> Path:
+        """The bundle of a version, copied into `folder`. Raises UnknownVersion."""
+        try:
+            return copy_bundle(self._client, task, version, folder)
+        except MlflowException:
+            raise UnknownVersion(f"{task} has no version {version}. gancao versions {task} lists them.") from None
 
     def promote(self, task: str, version: str) -> str | None:
         """Make a version the champion; returns the one before. Raises UnknownVersion."""

@@ -24,13 +24,15 @@ from serving import encode, predictor
 from serving.bundle import Bundle
 from serving.encode import Encoder
 from serving.predictor import Predictor
-from training import dataset, evaluate, golden, plots, record
+from training import dataset, evaluate, gate, golden, plots, record
 from training.dataset import Split
 from training.engine import LocalEngine
-from training.evaluate import Holdout, Verdict
+from training.evaluate import Holdout
+from training.gate import Verdict
 from training.learn import Learnt, Workshop, baselines, learn
 from training.progress import Progress
 from training.record import Evidence
+from training.rivals import champion, holdout_id
 from training.runlog import RunLog
 from training.track import Registry, open_registry
 
@@ -118,7 +120,9 @@ def train(
         answering = Predictor(_bundle(shop, learnt, card, {"rows": [], "answers": []}))
         holdout, matrix = _asked(answering, shop.encoder, split)
         guesses = baselines(shop, split, matrix)
-        verdict = evaluate.judge(task, holdout, guesses, seed)
+        rivals = {name: guesses[name] for name in task.gate.baselines}
+        rivals |= champion(registry, task, holdout_id(task, source.digest, seed), holdout.rows)
+        verdict = gate.judge(task, holdout.target, holdout.value, rivals, seed)
         card |= record.measures(task, holdout, guesses, verdict)
         rows = golden.answered(answering, golden.make(shop.encoder, split.train, seed))
         bundle = _write(_bundle(shop, learnt, card, rows), log.folder / "bundle")
