@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from experiments import doctor as doctors
 from feature_store import taskfile
-from feature_store.errors import GancaoError, Usage
+from feature_store.errors import GancaoError, RowsRefused, Usage
 from feature_store.settings import from_environment
 from serving import serve as service
 
@@ -48,6 +48,9 @@ def _run(json_wanted: bool, work: Callable[[], tuple[dict[str, Any], RenderableT
             _show(json_wanted, *outcome)
             raise typer.Exit(1) from None
         code = 2 if isinstance(error, Usage) else 1
+        if isinstance(error, RowsRefused):
+            told = "\n".join(f"  row {e.row}, {e.field}: {e.message}" for e in error.errors)
+            error = GancaoError(f"{error}; nothing was written.\n{told}")
         if json_wanted:
             print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))  # noqa: T201
         Console(file=sys.stderr, soft_wrap=True).print(
@@ -119,6 +122,20 @@ def promote(
 def rollback(task: TaskName, as_json: Json = False) -> None:
     """Go back to the champion before this one."""
     _run(as_json, lambda: _commands().rollback(task, from_environment()))
+
+
+@app.command()
+def score(
+    task: TaskName,
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="CSV, JSON Lines or Parquet; or `task`: its own table.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where to; its suffix says the format.")],
+    version: Annotated[str | None, typer.Option(help="The champion by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer the rows of a file: the same rows and columns, with their answers appended."""
+    _run(as_json, lambda: _commands().score(task, source, out, version, from_environment()))
 
 
 @app.command()

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from experiments import catalog
+from experiments import score as scoring
 from experiments.sample import sample as make_sample
 from feature_store import check as checks
 from feature_store import offline
@@ -114,6 +116,18 @@ def in_words(trained: Trained, promote: bool) -> RenderableType:
     return Group(
         table, groups, verdict, after, f"{trained.seconds:.0f} s, run {trained.run}, MLflow run {trained.run_id}"
     )
+
+
+def score(name: str, source: str, out: Path, version: str | None, settings: Settings) -> Outcome:
+    """Answer a file of fields; progress goes to standard error."""
+    task = catalog.load(name, settings)
+    console = Console(file=sys.stderr)
+    with ProgressBar(console=console, disable=not console.is_terminal) as bar:
+        line = bar.add_task(f"scoring {task.task}", total=None)
+        document = scoring.score(
+            task, settings, source, out, version, lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    return document, f"{document['rows']} rows answered by version {document['version']}: {out}"
 
 
 def versions(name: str, settings: Settings) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,41 @@ def fetch(task: Task, data_dir: Path) -> Source:
                 f"Sources: {', '.join(f'{n} = {p}' for n, p in paths.items())}. Mend the SQL in the Task."
             ) from None
     return Source(table, _digest(task, table), any(_is_synthetic(path) for path in paths.values()))
+
+
+def read_file(path: Path) -> pa.Table:
+    """A CSV, JSON Lines or Parquet file as it stands. Raises TableMissing or TableUnreadable."""
+    if not path.is_file():
+        raise TableMissing(f"There is no file {path}. Check the path.")
+    if path.suffix not in _READERS:
+        raise TableUnreadable(f"{path}: {path.suffix or 'no'} suffix is not read. Use {', '.join(_READERS)}.")
+    with duckdb.connect(config={"threads": 1}) as connection:
+        try:
+            return connection.execute(f"SELECT * FROM {_READERS[path.suffix]}(?)", [str(path)]).to_arrow_table()  # noqa: S608
+        except duckdb.Error as error:
+            first = str(error).split("\n")[0]
+            raise TableUnreadable(f"{path} could not be read: {first}\nMend it there.") from None
+
+
+_WRITERS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER", ".jsonl": "FORMAT json", ".json": "FORMAT json"}
+
+
+def writer(path: Path) -> Callable[[pa.Table], None]:
+    """Writes a table to `path` in the format of its suffix, whole or not at all. Raises TableUnreadable at once."""
+    if path.suffix not in _WRITERS:
+        raise TableUnreadable(f"{path}: {path.suffix or 'no'} suffix is not written. Use {', '.join(_WRITERS)}.")
+    if not path.parent.is_dir():
+        raise TableMissing(f"There is no folder {path.parent}. Make it first.")
+
+    def write(table: pa.Table) -> None:
+        part = path.with_name(f".{path.name}.part")
+        literal = str(part).replace("'", "''")
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.register("answered", table)
+            connection.execute(f"COPY answered TO '{literal}' ({_WRITERS[path.suffix]})")
+        part.replace(path)
+
+    return write
 
 
 def _locate(task: Task, data_dir: Path, relative: str) -> Path:
