@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check proofs bench bench-tasks tools docs clean
+.PHONY: demo test lint types check proofs bench bench-tasks bench-decisions tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -28,6 +28,9 @@ proofs: .venv/installed tools    ## the slow proofs in full
 
 bench: .venv/installed           ## one-row latency beside mlflow models serve
 	$(RUN) -m benchmarks.predict
+
+bench-decisions: .venv/installed ## figures behind decisions of docs/design.md (needs the real tables)
+	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.decisions
 
 bench-tasks: .venv/installed     ## the table of the README (needs the real tables, takes half an hour)
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.tasks

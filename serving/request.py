@@ -1,7 +1,7 @@
 """From a body's bytes to rows that keep the Task's limits, or every error named by row and field.
 
 The standard library's JSON reader, for its hooks: keys that stand twice, NaN and numbers beyond a float are
-refused instead of silently changed. It costs 4 us a row more than the fastest reader.
+refused instead of silently changed. What that costs stands in docs/benchmarks/decisions.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Boosted trees from LightGBM text, answered through its C library.
 
-`import lightgbm` costs a worker 1.8 CPU s and 180 MB for a Python layer that prediction does not need; loading
-`lib_lightgbm` alone costs almost nothing. XGBoost models come here translated (see `training/translate.py`).
+`import lightgbm` brings a Python layer that prediction does not need, and with it most of a worker's start and memory
+(docs/benchmarks/decisions.md). XGBoost models come here translated (see `training/translate.py`).
 """
 
 from __future__ import annotations

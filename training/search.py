@@ -29,7 +29,7 @@ HOPELESS = 12
 """After so many failures without one success the search gives up."""
 
 TRIAL_LIMIT_S = 3600.0
-"""A trial of a search by trials that takes longer is stopped and counts as failed."""
+"""A trial that takes longer is stopped and counts as failed."""
 
 
 class Watcher(Protocol):
@@ -90,7 +90,7 @@ class Search:
                 proposal = self._affordable(queue, left)
                 if proposal is None:
                     break
-                running[self._submit(proposal, None)] = (number, proposal)
+                running[self._submit(proposal)] = (number, proposal)
                 number += 1
             if not running:
                 return
@@ -120,7 +120,7 @@ class Search:
             generation = list(zip(numbers, queue, strict=False))
             for number, proposal in generation:
                 if number not in self._done:
-                    running[self._submit(proposal, TRIAL_LIMIT_S)] = (number, proposal)
+                    running[self._submit(proposal)] = (number, proposal)
             while running:
                 self._collect(running, None)
             for number, proposal in generation:
@@ -143,8 +143,8 @@ class Search:
             self._tuners[learner] = Tuner(learner, rows, columns, known, self.seed)
         return self._tuners[learner]
 
-    def _submit(self, proposal: Proposal, timeout_s: float | None) -> Ticket:
-        return self.engine.submit(trials.run, self.shared, proposal.learner, proposal.config, timeout_s=timeout_s)
+    def _submit(self, proposal: Proposal) -> Ticket:
+        return self.engine.submit(trials.run, self.shared, proposal.learner, proposal.config, timeout_s=TRIAL_LIMIT_S)
 
     def _collect(self, running: dict[Ticket, tuple[int, Proposal]], patience_s: float | None) -> None:
         """Keep what finishes within a moment (or `patience_s`, if sooner)."""
