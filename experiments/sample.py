@@ -2,6 +2,10 @@
 
 They let every command run on a machine without the real data. Nothing here was fitted on the real file, or
 reads it: a number that a model reaches on a stand-in says nothing about births.
+
+Checked against their pages: the rates of Final 2014, the body-mass shares of NVSR 65(6), Ludwig and Currie's weight
+gain. Cited from memory and not checked again: Kramer 1987, NVSR 62(5) and 65(1), Savitz 2002, Torloni 2009, Deputy
+2015, Alexander 1998, NHANES heights, shares of age and parity. Good enough to try things out with, not to quote.
 """
 
 from __future__ import annotations

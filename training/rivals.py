@@ -14,9 +14,10 @@ from feature_store import offline
 from feature_store.errors import BundleRefused, NotComparable
 from feature_store.settings import Settings
 from feature_store.task import Task
+from serving import bundle as bundles
 from serving import encode, predictor
+from serving.fetch import probe
 from serving.predictor import Predictor
-from serving.request import check
 from training import dataset, evaluate, gate
 from training.gate import Difference
 from training.track import Registry, open_registry
@@ -31,8 +32,8 @@ def holdout_id(task: Task, digest: str, seed: int) -> str:
 def champion(registry: Registry, task: Task, holdout: str, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """The reigning champion's values (n,) for these rows as `{"champion-3": values}`.
 
-    Empty when there is none, or when it held out other rows: it may have learnt from these, and would seem better
-    than it is.
+    Empty when there is none that can be compared: one that held out other rows may have learnt from these, and would
+    seem better than it is; one that asks for fields which the rows lack would seem worse.
     """
     version = registry.champion(task.task)
     if version is None:
@@ -44,15 +45,21 @@ def champion(registry: Registry, task: Task, holdout: str, rows: list[dict[str, 
         answering = fetch(registry, task.task, version)
     except BundleRefused:
         return {}
-    if any(check(answering.task, [row]) for row in rows[:50]):
+    if not set(answering.task.by_name) <= set(task.by_name):
         return {}
     return {f"champion-{version}": np.array([answer["value"] for answer in answering.answer(rows)])}
 
 
 def fetch(registry: Registry, task: str, version: str) -> Predictor:
-    """A version of the registry, checked as the server checks it. Raises BundleRefused or UnknownVersion."""
+    """A version of the registry, let in as the server lets it in: loaded first in a child that may die of it.
+
+    Raises BundleRefused or UnknownVersion.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return predictor.load(registry.download(task, version, Path(folder)), version)
+        bundle = registry.download(task, version, Path(folder))
+        bundles.verified(bundle)
+        probe(bundle, task)
+        return predictor.load(bundle, version)
 
 
 def compare(task: Task, settings: Settings, one: str | None, other: str | None) -> dict[str, Any]:
