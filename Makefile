@@ -24,7 +24,7 @@ types: .venv/installed
 check: lint types test           ## what CI runs
 
 proofs: .venv/installed tools    ## the slow proofs in full
-	GANCAO_PROOFS=full .venv/bin/pytest -m proof $(ARGS)
+	GANCAO_PROOFS=full .venv/bin/pytest -m proof --timeout 3600 $(ARGS)
 
 bench: .venv/installed           ## one-row latency beside mlflow models serve
 	$(RUN) -m benchmarks.predict
