@@ -6,7 +6,8 @@ RUN := .venv/bin/python
 export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check proofs bench bench-tasks bench-decisions tools docs clean
+.PHONY: demo test lint types check proofs bench bench-automl peers bench-portfolio bench-engines bench-leakage \
+        bench-tasks bench-decisions tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -32,6 +33,15 @@ bench: .venv/installed           ## one-row latency beside mlflow models serve
 bench-decisions: .venv/installed ## figures behind decisions of docs/design.md (needs the real tables)
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.decisions
 
+bench-automl: .venv/installed peers ## beside other AutoML systems, 60 s each: about 2 hours a split (ARGS="--seeds 5")
+	$(RUN) -m benchmarks.automl $(ARGS)
+
+peers:                           ## the environments of the other AutoML systems (about 7 GB)
+	$(PYTHON) benchmarks/peers_env.py $(PEERS)
+
+bench-engines: .venv/installed   ## trials a second on Ray beside the local pool
+	$(RUN) -m benchmarks.engines
+
 bench-tasks: .venv/installed     ## the table of the README (needs the real tables, takes half an hour)
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.tasks
 
@@ -46,7 +56,7 @@ tools:                           ## Chromium for the browser tests, through apt 
 	  else echo "chromium is missing: browser tests will skip"; fi; fi
 
 .venv/installed: pyproject.toml uv.lock $(UV)
-	$(UV) sync --frozen --python $(PYTHON) --extra train --extra dev
+	$(UV) sync --frozen --python $(PYTHON) --extra train --extra scale --extra dev
 	@touch $@
 
 $(UV):

@@ -23,7 +23,7 @@ from experiments import catalog
 from feature_store import offline
 from feature_store.settings import from_environment
 from serving import encode, request
-from training import dataset, learners
+from training import dataset, learners, splits
 from training.baseline import LEARNT
 from training.learn import _columns
 from training.learners import Fit
@@ -89,7 +89,7 @@ def unknowns() -> str:
     lacking = ("plurality", "fetal_sex")
     found: dict[str, list[tuple[float, float]]] = {"the commonest value is assumed": [], "unknown is learnt": []}
     for seed in range(3):
-        split = dataset.split(task, rows, seed)
+        split = splits.split(task, rows, seed)
         for name, train in zip(found, (split.train, dataset.with_unknowns(task, split.train, seed)), strict=True):
             encoder = encode.fit(task, train.columns)
             learner, config = LEARNT["lightgbm_defaults"]

@@ -80,7 +80,7 @@ def check(task: TaskName, as_json: Json = False) -> None:
 def train(
     task: TaskName,
     budget: Annotated[str | None, typer.Option(help="120s, 5m, 1h or 40trials; the Task's own by default.")] = None,
-    engine: Annotated[str, typer.Option(help="Where trials run.")] = "local",
+    engine: Annotated[str, typer.Option(help="Where trials run: local, or ray (see GANCAO_RAY_ADDRESS).")] = "local",
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the learners and the search.")] = 0,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="A run to go on with, or `last`.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make it champion if its verdict allows.")] = False,
@@ -101,10 +101,11 @@ def compare(
     task: TaskName,
     version: Annotated[str | None, typer.Argument(help="The newest by default.")] = None,
     other: Annotated[str | None, typer.Argument(help="The champion by default.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it: a .png, .svg or .pdf file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Two versions on the holdout that they share, in a paired test."""
-    _run(as_json, lambda: _commands().compare(task, version, other, from_environment()))
+    _run(as_json, lambda: _commands().compare(task, version, other, from_environment(), plot))
 
 
 @app.command()

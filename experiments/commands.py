@@ -19,9 +19,13 @@ from experiments.sample import sample as make_sample
 from feature_store import check as checks
 from feature_store import offline
 from feature_store.errors import GancaoError, Usage
+from feature_store.finding import Finding
 from feature_store.settings import Settings
-from feature_store.task import Budget
-from training import rivals
+from feature_store.task import Budget, Task
+from training import compare_plot, dataset, leakage, rivals, splits
+from training.evaluate import GROUP_METRICS
+from training.figures.words import METRICS
+from training.measures import COLUMNS, IN_UNIT, SHARES
 from training.track import open_registry
 from training.train import Trained
 from training.train import train as run_training
@@ -41,8 +45,10 @@ class Refused(GancaoError):
 def check(name: str, settings: Settings) -> Outcome:
     """Every problem of the table. Raises Refused when there are errors."""
     task = catalog.load(name, settings)
-    table = offline.fetch(task, settings.data).table
-    findings = checks.check(task, table)
+    source = offline.fetch(task, settings.data)
+    table, findings = source.table, checks.check(task, source.table)
+    if not any(finding.severity == "error" for finding in findings):
+        findings += _leaks(task, source)
     errors = sum(finding.severity == "error" for finding in findings)
     document = {
         "task": task.task,
@@ -60,14 +66,23 @@ def check(name: str, settings: Settings) -> Outcome:
     return outcome
 
 
+def _leaks(task: Task, source: offline.Source) -> list[Finding]:
+    """What the leakage gate of a training would say of the table."""
+    split = splits.split(task, dataset.labelled(task, source), 0)
+    found = leakage.find(task, split.train, split.holdout, leakage.sides(task, split.train, split.holdout))
+    return [
+        Finding(leak.field, leak.check, "warning" if leak.waived else "error", len(split.train), (), leak.message,
+                leak.remedy)
+        for leak in found
+    ]  # fmt: skip
+
+
 def train(
     name: str, settings: Settings, budget: str | None, engine: str, seed: int, resume: str | None, promote: bool
 ) -> Outcome:
     """Train and register. Raises Refused when --promote was asked and the verdict says no."""
-    if engine != "local":
-        raise Usage(f"There is no engine {engine!r} yet. Use --engine local.")
     task = catalog.load(name, settings)
-    trained = run_training(task, settings, read_budget(budget), seed, resume, promote)
+    trained = run_training(task, settings, read_budget(budget), seed, resume, promote, engine)
     outcome = (trained.to_json(), in_words(trained, promote))
     if promote and not trained.promoted:
         raise Refused(outcome)
@@ -84,38 +99,67 @@ def read_budget(words: str | None) -> Budget | None:
 
 
 def in_words(trained: Trained, promote: bool) -> RenderableType:
-    task, unit, digits = trained.task, trained.task.target.unit, trained.task.target.digits + 1
-    table = Table(title=f"{task.task}, version {trained.version}: the same holdout for all")
-    for heading in ("", f"RMSE ({unit})", f"MAE ({unit})", "R2", "bias"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, row in trained.leaderboard.iterrows():
-        style = "bold" if name == "gancao" else None
-        table.add_row(
-            str(name),
-            *(f"{row[k]:.{d}f}" for k, d in (("rmse", digits), ("mae", digits), ("r2", 3), ("bias", digits))),
-            style=style,
-        )
-    groups = Table(title=f"{task.answers.interval:.0%} interval: {trained.metrics['coverage']:.1%} covered")
-    for heading in ("group", "n", "coverage", f"width ({unit})", f"MAE ({unit})"):
-        groups.add_column(heading, justify="left" if heading == "group" else "right")
-    for name, facts in trained.groups.items():
-        groups.add_row(
-            name,
-            f"{facts['n']}",
-            f"{facts['coverage']:.1%}",
-            f"{facts['mean_width']:.{digits - 1}f}",
-            f"{facts['mae']:.{digits}f}",
-        )
+    """What a person reads at the end of a training, for every kind of target."""
+    task = trained.task
     verdict = f"Verdict: {trained.verdict.decision} ({'; '.join(trained.verdict.reasons)})."
     if trained.promoted:
         after = "It is the champion now; a running server answers with it within seconds."
     elif promote:
-        after = f"It was not promoted. To do it all the same: gancao promote {task.task} {trained.version} --force"
+        force = " --force" if trained.verdict.decision == "reject" else ""
+        after = f"It was not promoted. To do it all the same: gancao promote {task.task} {trained.version}{force}"
     else:
         after = f"Promote it with: gancao promote {task.task} {trained.version}"
-    return Group(
-        table, groups, verdict, after, f"{trained.seconds:.0f} s, run {trained.run}, MLflow run {trained.run_id}"
-    )
+    groups = [_groups_in_words(trained)] if trained.groups else []
+    last = f"{trained.seconds:.0f} s, run {trained.run}, MLflow run {trained.run_id}"
+    return Group(_leaderboard_in_words(trained), _promise(trained), *groups, verdict, after, last)
+
+
+def _leaderboard_in_words(trained: Trained) -> Table:
+    task = trained.task
+    title = f"{task.task}, version {trained.version}: the same holdout for all"
+    table = Table(title=title, caption=f"in the order of {METRICS['en'][task.search.metric]}")
+    columns = COLUMNS[task.kind]
+    for heading in ("", *(_heading(task, column) for column in columns)):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in trained.leaderboard.iterrows():
+        cells = (_cell(task, column, row[column]) for column in columns)
+        table.add_row(str(name), *cells, style="bold" if name == "gancao" else None)
+    return table
+
+
+def _promise(trained: Trained) -> str:
+    """How the interval or the set of classes held on the holdout."""
+    level, measured = f"{trained.task.answers.interval:.0%}", trained.metrics
+    if trained.task.kind == "regression":
+        return f"{level} interval: {measured['coverage']:.1%} covered."
+    size = f"{measured['mean_set_size']:.2f} classes in it on average"
+    return f"{level} set of classes: {measured['set_coverage']:.1%} covered, {size}."
+
+
+def _groups_in_words(trained: Trained) -> Table:
+    task = trained.task
+    columns = ("n", *(column for column in GROUP_METRICS[task.kind] if column not in ("brier", "mean_set_size")))
+    table = Table(title="By group")
+    for heading in ("group", *(_heading(task, column) for column in columns)):
+        table.add_column(heading, justify="left" if heading == "group" else "right")
+    for name, facts in trained.groups.items():
+        table.add_row(name, *(_cell(task, column, facts.get(column)) for column in columns))
+    return table
+
+
+def _heading(task: Task, metric: str) -> str:
+    unit = f" ({task.target.unit})" if task.target.unit and metric in IN_UNIT else ""
+    return METRICS["en"][metric] + unit
+
+
+def _cell(task: Task, metric: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if metric == "n":
+        return f"{value:.0f}"
+    if metric in SHARES:
+        return f"{value:.1%}"
+    return f"{value:.{task.target.digits + 1 if metric in IN_UNIT else 3}f}"
 
 
 def score(name: str, source: str, out: Path, version: str | None, settings: Settings) -> Outcome:
@@ -149,24 +193,37 @@ def versions(name: str, settings: Settings) -> Outcome:
     return {"task": task, "versions": rows}, table
 
 
-def compare(name: str, one: str | None, other: str | None, settings: Settings) -> Outcome:
-    """Two versions on the holdout that they share, overall and by group."""
+def compare(name: str, one: str | None, other: str | None, settings: Settings, plot: Path | None = None) -> Outcome:
+    """Two versions on the holdout that they share, overall and by group; plot: a picture of it, written there."""
+    if plot is not None and plot.suffix not in PICTURES:
+        raise Usage(f"--plot {plot}: {plot.suffix or 'no'} suffix is not drawn. Use {', '.join(PICTURES)}.")
     document = rivals.compare(catalog.load(name, settings), settings, one, other)
     first, second = document["versions"]
-    metric = document["metric"]
+    metric, unit = compare_plot.loss_name(document["metric"]), f" ({document['unit']})" if document["unit"] else ""
     table = Table(title=f"{document['task']}: version {first} beside {second}, paired on their holdout")
-    measure = "squared error" if metric == "rmse" else "absolute error"
-    for heading in ("group", "n", f"difference in mean {measure}", "interval", ""):
+    for heading in ("group", "n", f"difference in {metric}{unit}", "interval", ""):
         table.add_column(heading, justify="left" if heading in ("group", "") else "right")
     for group, row in document["differences"].items():
         interval = f"{row['low']:.4g} to {row['high']:.4g}"
         table.add_row(group, str(row["n"]), f"{row['mean']:.4g}", interval, row["word"])
-    losses = ", ".join(f"version {v}: {metric.upper()} {m[metric]:.4g}" for v, m in document["metrics"].items())
-    return document, Group(table, f"{losses}. Version {document['verdict']}.")
+    measured = document["metrics"].items()
+    losses = ", ".join(f"version {v}: {document['metric'].upper()} {m[document['metric']]:.4g}" for v, m in measured)
+    words = f"{losses}. Version {document['verdict']}."
+    if plot is not None:
+        compare_plot.forest(document).savefig(plot, dpi=150)
+        words += f" Drawn in {plot}."
+    return document, Group(table, words)
+
+
+PICTURES = (".png", ".svg", ".pdf")
+"""Suffixes that `gancao compare --plot` draws to."""
 
 
 def promote(name: str, version: str | None, force: bool, settings: Settings) -> Outcome:
-    """Make a version (the newest when none is named) the champion, unless its verdict is against it."""
+    """Make a version (the newest when none is named) the champion, unless its verdict is `reject`.
+
+    A challenger is a matter of judgement: a person may promote it, `train --promote` does not.
+    """
     task = catalog.load(name, settings).task
     registry = open_registry(settings)
     rows = registry.versions(task)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
+from feature_store import formula
 from feature_store.errors import Problem
 
 
@@ -31,16 +32,98 @@ def contradictions(raw: Any) -> Iterator[Problem]:
             f"{target['name']!r} is the target: it would predict itself.",
             "Remove the field.",
         )
-    yield from _order("target.limits", target.get("limits"))
+    yield from _target(raw, target)
     for where, field in fields:
         yield from _order(f"{where}.limits", field.get("limits"), dates=field.get("type") == "date")
         yield from _short(f"{where}.choices", field.get("choices"), 2)
         values = [c.get("value") if isinstance(c, dict) else c for c in _list(field, "choices")]
         yield from _twice(f"{where}.choices", values)
+    yield from _split(_mapping(raw, "split"), target.get("name"))
     yield from _groups(raw, known)
     yield from _baselines(raw, known)
     yield from _sections(raw, known)
     yield from _events(raw, target.get("limits"))
+    yield from _waivers(raw, known)
+
+
+_CLASS_METRICS = {"regression": ("rmse", "mae"), "binary": ("log_loss", "auc"), "multiclass": ("log_loss",)}
+
+
+def _target(raw: dict[str, Any], target: dict[str, Any]) -> Iterator[Problem]:
+    """What a target of this kind must and must not state, and the metrics that fit it."""
+    kind = raw.get("kind", "regression")
+    if not isinstance(kind, str) or kind not in _CLASS_METRICS or "name" not in target:
+        return
+    yield from _order("target.limits", target.get("limits"))
+    if target["name"] == _mapping(raw, "data").get("weight"):
+        yield Problem("data.weight", f"{target['name']!r} is the target.", "Name another column, or remove it.")
+    classes = [c.get("value") if isinstance(c, dict) else c for c in _list(target, "classes")]
+    yield from _twice("target.classes", classes)
+    yield from _KINDS[kind](target, classes)
+    metric = _mapping(raw, "search").get("metric")
+    if isinstance(metric, str) and metric not in _CLASS_METRICS[kind]:
+        fitting = ", ".join(_CLASS_METRICS[kind])
+        yield Problem("search.metric", f"{metric!r} does not fit kind {kind}.", f"Use {fitting}.")
+    if kind != "regression" and _list(_mapping(raw, "answers"), "events"):
+        yield Problem("answers.events", "apply to regression.", "Remove them: the classes are the events.")
+
+
+def _number(target: dict[str, Any], classes: list[Any]) -> Iterator[Problem]:
+    for key, example in (("limits", "[0, 100]"), ("unit", "g")):
+        if key not in target:
+            yield Problem(f"target.{key}", "is missing.", f"Add `{key}: {example}`, say; 1 stands for no unit.")
+    for key in ("positive", "classes"):
+        if target.get(key) is not None:
+            yield Problem(f"target.{key}", "applies to classes.", "Remove it, or write `kind: binary`.")
+
+
+def _binary(target: dict[str, Any], classes: list[Any]) -> Iterator[Problem]:
+    yield from _no_quantity(target)
+    if target.get("positive") is None:
+        yield Problem("target.positive", "is missing.", "Name the class whose probability is asked: `positive: 'yes'`.")
+    elif classes and target["positive"] not in classes:
+        yield Problem("target.positive", f"{target['positive']!r} is not among the classes.", "Name one of them.")
+    if classes and len(classes) != 2:
+        yield Problem("target.classes", f"holds {len(classes)}.", "A binary target has 2; or write `kind: multiclass`.")
+
+
+def _multiclass(target: dict[str, Any], classes: list[Any]) -> Iterator[Problem]:
+    yield from _no_quantity(target)
+    if target.get("positive") is not None:
+        yield Problem("target.positive", "applies to two classes.", "Remove it, or write `kind: binary`.")
+    if target.get("classes") is not None:
+        yield from _short("target.classes", target["classes"], 2)
+
+
+def _no_quantity(target: dict[str, Any]) -> Iterator[Problem]:
+    """A class has no unit and no limits; those that stand by default say as much."""
+    if target.get("unit"):
+        yield Problem("target.unit", "applies to regression.", "Remove it: the answer is a probability.")
+    if _is_pair(target.get("limits")) and list(target["limits"]) != [0, 1]:
+        yield Problem("target.limits", "apply to regression.", "Remove them: the answer is a probability.")
+
+
+_KINDS: dict[str, Callable[[dict[str, Any], list[Any]], Iterator[Problem]]] = {
+    "regression": _number,
+    "binary": _binary,
+    "multiclass": _multiclass,
+}
+
+
+def _split(split: dict[str, Any], target: Any) -> Iterator[Problem]:
+    """What each kind of split needs, and what does not apply to it."""
+    kind, by = split.get("kind", "random"), split.get("by")
+    if kind in ("grouped", "time") and by is None:
+        yield Problem("split.by", "is missing.", f"Name the column of data.sql that holds the {_BY[kind]}: `by: day`.")
+    if kind == "random" and by is not None:
+        yield Problem("split.by", "does not apply to kind random.", "Write `kind: grouped` or `kind: time`.")
+    if kind in ("random", "grouped") and split.get("gap"):
+        yield Problem("split.gap", f"does not apply to kind {kind}.", "Remove it, or write `kind: time`.")
+    if isinstance(by, str) and by == target:
+        yield Problem("split.by", f"{by!r} is the target.", "Name the column of the group or the time.")
+
+
+_BY = {"grouped": "group", "time": "time"}
 
 
 def _groups(raw: dict[str, Any], known: dict[str, Any]) -> Iterator[Problem]:
@@ -60,14 +143,43 @@ def _groups(raw: dict[str, Any], known: dict[str, Any]) -> Iterator[Problem]:
 
 def _baselines(raw: dict[str, Any], known: dict[str, Any]) -> Iterator[Problem]:
     declared = set()
-    for where, baseline in _items(raw, "baselines"):
-        yield from _reference(f"{where}.median_by", baseline.get("median_by"), known)
+    items = list(_items(raw, "baselines"))
+    given = [baseline for _, baseline in items]
+    for where, baseline in items:
+        yield from _baseline(where, baseline, raw.get("kind", "regression"), known)
         declared.add(str(baseline.get("name")))
-    options = {"mean", "linear", "lightgbm_defaults"} | declared
+    constant = "prior" if raw.get("kind") in ("binary", "multiclass") else "mean"
+    yield from _twice("baselines", [constant, "linear", "lightgbm_defaults", *(b.get("name") for b in given)])
+    options = {constant, "linear", "lightgbm_defaults"} | declared
     for position, name in enumerate(_list(_mapping(raw, "gate"), "baselines")):
         if name not in options:
             there = ", ".join(sorted(options))
             yield Problem(f"gate.baselines[{position}]", f"{name!r} is no baseline.", f"There are: {there}.")
+
+
+_RULES = {
+    "median_by": ("regression",),
+    "rate_by": ("binary", "multiclass"),
+    "formula": ("regression", "binary"),
+    "sql": ("regression", "binary", "multiclass"),
+}
+"""Rule of a baseline -> the kinds of target that it applies to."""
+
+
+def _baseline(where: str, baseline: dict[str, Any], kind: Any, known: dict[str, Any]) -> Iterator[Problem]:
+    """One rule, which fits the kind of target and names fields that are there."""
+    rules = [rule for rule in _RULES if baseline.get(rule) is not None]
+    if len(rules) != 1:
+        yield Problem(where, f"gives {', '.join(rules) or 'no rule'}.", f"Give one of {', '.join(_RULES)}.")
+    for rule in rules:
+        if isinstance(kind, str) and kind in _CLASS_METRICS and kind not in _RULES[rule]:
+            fitting = ", ".join(name for name, kinds in _RULES.items() if kind in kinds)
+            yield Problem(f"{where}.{rule}", f"does not apply to kind {kind}.", f"Use {fitting}.")
+    for rule in ("median_by", "rate_by"):
+        yield from _reference(f"{where}.{rule}", baseline.get(rule), known)
+    if isinstance(text := baseline.get("formula"), str):
+        for message, remedy in formula.problems(text, {name: str(field.get("type")) for name, field in known.items()}):
+            yield Problem(f"{where}.formula", message, remedy)
 
 
 def _sections(raw: dict[str, Any], known: dict[str, Any]) -> Iterator[Problem]:
@@ -97,6 +209,25 @@ def _events(raw: dict[str, Any], limits: Any) -> Iterator[Problem]:
                     yield Problem(
                         f"{where}.{given[0]}", f"{bound:g} is beyond the target's limits.", "Mend it or the limits."
                     )
+
+
+LEAST_REASON = 10
+"""Characters of a waiver's reason: `ok` is none."""
+
+
+def _waivers(raw: dict[str, Any], known: dict[str, Any]) -> Iterator[Problem]:
+    waivers = list(_items(_mapping(raw, "leakage"), "waivers", "leakage.waivers"))
+    columns = known | {str(_mapping(raw, "split").get("by")): {}}  # a split may group by a column that is no field
+    for where, waiver in waivers:
+        field, check, reason = waiver.get("field"), waiver.get("check"), waiver.get("reason")
+        yield from _reference(f"{where}.field", field, columns)
+        if check == "duplicates_across_split" and field is not None:
+            yield Problem(f"{where}.field", "duplicates are the whole table's.", "Remove the field.")
+        if isinstance(check, str) and check != "duplicates_across_split" and field is None:
+            yield Problem(f"{where}.field", "is missing.", "Name the field that may pass.")
+        if isinstance(reason, str) and len(reason.strip()) < LEAST_REASON:
+            yield Problem(f"{where}.reason", f"{reason!r} is no reason.", "Say why the value is known in time.")
+    yield from _twice("leakage.waivers", [f"{w.get('field') or 'the table'}, {w.get('check')}" for _, w in waivers])
 
 
 def _mapping(raw: dict[str, Any], key: str) -> dict[str, Any]:

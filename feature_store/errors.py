@@ -55,8 +55,33 @@ class TableRefused(GancaoError):
     """The table has problems that training must not paper over."""
 
 
+class LeakageFound(GancaoError):
+    """Fields or rows that tell the answer in training and would be absent when it is asked; carries all leaks."""
+
+    def __init__(self, task: str, leaks: list[str]) -> None:
+        self.leaks = leaks
+        noun = "leak" if len(leaks) == 1 else "leaks"
+        super().__init__("\n".join([f"{task} has {len(leaks)} {noun}, so nothing was learnt.", *leaks]))
+
+
 class TooFewRows(GancaoError):
     """Not enough rows for what was asked."""
+
+
+class TooFewGroups(GancaoError):
+    """Not enough groups to hold some out and fold the others."""
+
+
+class TooFewTimes(GancaoError):
+    """Not enough different times to hold the last ones out and fold the others."""
+
+
+class GapTooWide(GancaoError):
+    """A split's gap leaves (next to) nothing to learn from."""
+
+
+class BaselineRefused(GancaoError):
+    """A baseline's query whose result is no prediction of the holdout."""
 
 
 class NothingLearnt(GancaoError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_store.errors import TableMissing, TableUnreadable
+from feature_store.labels import texts
 from feature_store.task import Task
 
 SYNTHETIC_KEY = b"gancao.synthetic"
@@ -67,6 +68,22 @@ def read_file(path: Path) -> pa.Table:
         except duckdb.Error as error:
             first = str(error).split("\n")[0]
             raise TableUnreadable(f"{path} could not be read: {first}\nMend it there.") from None
+
+
+def query(sql: str, views: Mapping[str, pa.Table], what: str) -> pa.Table:
+    """What a SELECT over these tables gives; it sees nothing else, no file and no network.
+
+    what: whose SQL it is, for the error. Raises TableUnreadable when DuckDB refuses.
+    """
+    with duckdb.connect(config={"enable_external_access": "false", "threads": 1}) as connection:
+        try:
+            for name, table in views.items():
+                connection.register(name, table)
+            return connection.sql(sql).to_arrow_table().combine_chunks()
+        except (duckdb.Error, AttributeError) as error:
+            first = str(error).split("\n")[0]
+            there = "; ".join(f"{name} ({', '.join(table.column_names)})" for name, table in views.items())
+            raise TableUnreadable(f"DuckDB could not run the SQL of {what}: {first}\nThere are {there}.") from None
 
 
 _WRITERS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER", ".jsonl": "FORMAT json", ".json": "FORMAT json"}
@@ -140,11 +157,64 @@ def columns(task: Task, table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def target(task: Task, table: pa.Table) -> np.ndarray:
-    """The target, float64 of shape (n,), in its unit; NaN where it is unknown."""
-    return _floats(table.column(task.target.name))
+    """The target, float64 of shape (n,); NaN where it is unknown.
+
+    regression: in its unit. Classes: the place of each row's class in `classes(task, table)`; a word that is not
+    among them counts as unknown (`gancao check` tells).
+    """
+    column = table.column(task.target.name)
+    if task.kind == "regression":
+        return _floats(column)
+    places = pc.index_in(texts(column), value_set=pa.array(classes(task, table), pa.large_string()))
+    return _floats(places)
 
 
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
+def classes(task: Task, table: pa.Table) -> list[str]:
+    """The words of a class target, the positive one last; empty for regression.
+
+    As they are declared; else as they are learnt, whole numbers by size and then words.
+    """
+    if task.kind == "regression":
+        return []
+    if task.target.classes is not None:
+        words = [choice.value for choice in task.target.classes]
+    else:
+        words = sorted(pc.unique(texts(table.column(task.target.name))).drop_null().to_pylist(), key=_in_order)
+    if task.kind == "binary":
+        words = [word for word in words if word != task.target.positive] + [task.target.positive or ""]
+    return words
+
+
+def _in_order(word: str) -> tuple[bool, int, str]:
+    number = word.removeprefix("-").isdecimal() and len(word) < 20
+    return not number, int(word) if number else 0, word
+
+
+def weight(task: Task, table: pa.Table) -> np.ndarray | None:
+    """How much each row counts, (n,) float64, or None where the Task names no weight."""
+    return _floats(table.column(task.data.weight)) if task.data.weight else None
+
+
+def split_by(task: Task, table: pa.Table) -> np.ndarray | None:
+    """What rows are split by, (n,), or None for a random split.
+
+    grouped: object array of each group's text, None unknown. time: float64, NaN unknown: days since 1970-01-01 of a
+    date or timestamp (a zone's instants in UTC), a number as it is.
+    """
+    if task.split.by is None:
+        return None
+    column = table.column(task.split.by)
+    if task.split.kind == "grouped":
+        texts = [None if value is None or value != value else str(value) for value in column.to_pylist()]
+        return np.asarray(texts, dtype=object)
+    if pa.types.is_timestamp(column.type):
+        return _floats(pc.cast(column.cast(pa.timestamp("us", column.type.tz), safe=False), pa.int64())) / 86_400e6
+    if pa.types.is_date(column.type):
+        return _floats(pc.cast(column.cast(pa.date32()), pa.int32()))
+    return _floats(column)
+
+
+def _floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     if pa.types.is_decimal(column.type):  # through text: a decimal 198.1 must become the float 198.1
         column = column.cast(pa.string())
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)

@@ -30,6 +30,9 @@ class Settings(Frozen):
     open: bool = Field(default=False, description="Serve beyond this machine, to anyone who reaches the port.")
     poll_s: float = Field(default=2.0, gt=0, le=60, description="Seconds between looks at the registry.")
     max_body_bytes: int = Field(default=1_000_000, ge=1000, description="Largest request body that is read.")
+    ray_address: str = Field(
+        default="", description="Ray cluster of `--engine ray`, as host:port; empty: one of its own on this machine."
+    )
     drain_s: float = Field(default=10.0, gt=0, le=300, description="Seconds that requests get to end at SIGTERM.")
 
     @property

@@ -11,17 +11,34 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from feature_store.coherence import contradictions
-from feature_store.field import AnyField, Frozen, Name, Number, Text
+from feature_store.field import AnyField, Choice, Frozen, Name, Number, Text
+
+Kind = Literal["regression", "binary", "multiclass"]
+Metric = Literal["rmse", "mae", "log_loss", "auc"]
+METRICS: dict[Kind, tuple[Metric, ...]] = {
+    "regression": ("rmse", "mae"),
+    "binary": ("log_loss", "auc"),
+    "multiclass": ("log_loss",),
+}
+"""What a search of each kind may minimise (of `auc`, 1 - AUC); the first is the default."""
 
 
 class Target(Frozen):
-    """What is predicted. `limits` are inclusive; answers are clipped to them."""
+    """What is predicted.
+
+    regression: a number with its `unit` and `limits`, which are inclusive; answers are clipped to them.
+    binary, multiclass: a class, in a column of words, true/false or whole numbers, whose text counts (`yes`, `true`,
+    `1`). A binary target names its `positive` class: the answer is that class's probability, so its limits are 0 and
+    1. Without `classes` they are learnt from the table.
+    """
 
     name: Name
-    unit: str
-    limits: tuple[Number, Number] = Field(strict=False)
     label: Text
+    unit: str = ""
+    limits: tuple[Number, Number] = Field(default=(0.0, 1.0), strict=False)
     digits: int = Field(default=0, ge=0, le=9, description="Decimals that people are shown.")
+    positive: str | None = Field(default=None, min_length=1, description="Of a binary target: the class that is asked.")
+    classes: tuple[Choice, ...] | None = Field(default=None, strict=False)
 
 
 class Data(Frozen):
@@ -30,6 +47,7 @@ class Data(Frozen):
     sources: dict[Name, str] = Field(min_length=1, description="View name -> .parquet, .csv or .jsonl file.")
     sql: str = Field(min_length=1)
     citation: str | None = None
+    weight: Name | None = Field(default=None, description="A column of the SELECT: how much each row counts, above 0.")
 
 
 class Event(Frozen):
@@ -61,11 +79,25 @@ class Group(Frozen):
 
 
 class Split(Frozen):
-    """How rows are held out and folded."""
+    """How rows are held out and folded.
 
-    kind: Literal["random"] = "random"
+    random: every row is a case of its own. grouped: rows with the same value of `by` stay on one side. time: the
+    latest rows by `by` are held out, and a fold is validated by models of what came before it.
+    """
+
+    kind: Literal["random", "grouped", "time"] = "random"
+    by: Name | None = Field(default=None, description="A column of data.sql, a field or not: the group, or the time.")
+    gap: Number = Field(default=0.0, ge=0, description="Of time: left out before what judges; days, or by's own unit.")
     holdout: Number = Field(default=0.2, ge=0.05, le=0.5)
-    folds: int = Field(default=5, ge=2, le=20)
+    folds: int | None = Field(default=None, ge=2, le=20, description="8 below 3,000 rows and else 5 if left open.")
+
+    def folds_of(self, rows: int) -> int:
+        """How many folds so many labelled rows have.
+
+        Left open: 8 where rows are few, since with k folds a model is judged that saw (k - 1) / k of them, and below
+        3,000 the missing fifth still costs; 5 from there on, where time is dearer.
+        """
+        return self.folds or (8 if rows < 3000 else 5)
 
 
 class Budget(Frozen):
@@ -91,25 +123,39 @@ class Budget(Frozen):
         return f"{self.trials}trials" if self.trials else f"{self.seconds:g}s"
 
 
-Learner = Literal["lightgbm", "xgboost", "linear"]
-LEARNERS: tuple[Learner, ...] = ("lightgbm", "xgboost", "linear")
+Learner = Literal["lightgbm", "xgboost", "catboost", "mlp", "linear"]
+LEARNERS: tuple[Learner, ...] = ("lightgbm", "xgboost", "catboost", "mlp", "linear")
 DEFAULT_BUDGET = Budget(seconds=60)
 
 
 class Search(Frozen):
     """What may be tried, and for how long."""
 
-    metric: Literal["rmse", "mae"] = "rmse"
+    metric: Metric = "rmse"
     budget: Budget = DEFAULT_BUDGET
     learners: tuple[Learner, ...] = Field(default=LEARNERS, strict=False)
-    max_members: int = Field(default=4, ge=1, le=20, description="Models in the ensemble: the bound on a row's time.")
+    max_members: int = Field(default=12, ge=1, le=40, description="Configurations in the ensemble at most.")
+    max_row_us: Number = Field(default=2000.0, gt=0, description="Microseconds that the models may take for one row.")
 
 
 class Baseline(Frozen):
-    """A rule of the field to beat: the median of the target among training rows with the same field value."""
+    """A rule of the field to beat; it gives one of these.
+
+    median_by: the median of the target among training rows with the same value of a field.
+    rate_by: for classes, their shares among training rows with the same value of a field.
+    formula: the value, or the positive class's probability, from the fields: see `feature_store.formula`.
+    sql: a DuckDB SELECT over the views `train` and `holdout` giving `row_id` and `value` (or a column a class).
+    """
 
     name: Name
-    median_by: Name
+    median_by: Name | None = None
+    rate_by: Name | None = None
+    formula: str | None = Field(default=None, min_length=1, max_length=4000)
+    sql: str | None = Field(default=None, min_length=1)
+    source: Text | None = Field(default=None, description="Where the rule is from, such as a publication.")
+
+
+CLASS_BASELINES = ("prior", "linear", "lightgbm_defaults")
 
 
 class Gate(Frozen):
@@ -117,6 +163,38 @@ class Gate(Frozen):
 
     baselines: tuple[str, ...] = Field(default=("mean", "linear", "lightgbm_defaults"), strict=False)
     confidence: Number = Field(default=0.95, gt=0.5, lt=1)
+    margin: Number = Field(
+        default=0.01,
+        ge=0,
+        le=0.5,
+        description="Share of the champion's loss that a version may surely not exceed it by.",
+    )
+
+
+Check = Literal[
+    "single_field",
+    "after_the_event",
+    "target_derived",
+    "duplicates_across_split",
+    "entity_overlap",
+    "future_timestamps",
+]
+"""The checks of the leakage gate (`training/leakage.py`)."""
+
+
+class Waiver(Frozen):
+    """Why one leak may stand: of one check, and of one field or of the whole table. It is printed in the card."""
+
+    field: Name | None = None
+    check: Check
+    reason: str = Field(description="Why the value is known in time; at least 10 characters.")
+
+
+class Leakage(Frozen):
+    """What the leakage gate lets pass."""
+
+    waivers: tuple[Waiver, ...] = Field(default=(), strict=False)
+    max_single: Number | None = Field(default=None, gt=0.5, le=1, description="R2 or AUC of one field alone at most.")
 
 
 class Section(Frozen):
@@ -138,7 +216,7 @@ class Task(Frozen):
     task: Name
     title: Text
     intended_use: Text
-    kind: Literal["regression"] = "regression"
+    kind: Kind = "regression"
     target: Target
     data: Data
     fields: tuple[AnyField, ...] = Field(strict=False)
@@ -148,11 +226,25 @@ class Task(Frozen):
     search: Search = Search()
     baselines: tuple[Baseline, ...] = Field(default=(), strict=False)
     gate: Gate = Gate()
+    leakage: Leakage = Leakage()
     form: Form = Form()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_by_kind(cls, data: Any) -> Any:
+        """The metric and the gate's baselines of class kinds, where the Task leaves them open."""
+        if not isinstance(data, dict) or data.get("kind") not in ("binary", "multiclass"):
+            return data
+        defaults: dict[str, dict[str, Any]] = {
+            "search": {"metric": METRICS[data["kind"]][0]},
+            "gate": {"baselines": CLASS_BASELINES},
+        }
+        given = {key: data.get(key, {}) for key in defaults}
+        return data | {key: {**defaults[key], **given[key]} for key in defaults if isinstance(given[key], dict)}
 
     @model_validator(mode="after")
     def _holds_together(self) -> Task:
-        if problems := list(contradictions(self.model_dump(mode="json"))):
+        if problems := list(contradictions(self.model_dump(mode="json", exclude_unset=True))):
             raise ValueError("; ".join(str(problem) for problem in problems))
         return self
 

@@ -115,6 +115,10 @@ def _explain(error: Any, raw: Any) -> Problem:
         return Problem(f"{where}.type", f"{tag!r} is not a type of field.", "Use number, category, flag or date.")
     if kind in ("string_type", "model_type", "model_attributes_type") and isinstance(error["input"], bool):
         return Problem(where, f"YAML reads this word as {error['input']}.", "Put it in quotes, as in 'yes'.")
+    if kind in ("string_type", "model_type", "model_attributes_type") and isinstance(error["input"], int | float):
+        return Problem(
+            where, f"YAML reads this as the number {error['input']}.", f"Put it in quotes: '{error['input']}'."
+        )
     if kind == "string_pattern_mismatch":
         return Problem(where, f"{error['input']!r} is not a name.", "Use a-z, 0-9 and _, beginning with a letter.")
     if kind == "literal_error":

@@ -2,9 +2,9 @@
 
     task.json           the Task
     encoder.json        categories, fills, training ranges
-    ensemble.json       members: file, learner, weight; the scale model
-    models/*.txt|.json  native LightGBM text, or numbers of a linear model
-    distribution.json, scores.npy   the predictive distribution: names and sorted numbers
+    ensemble.json       members: files, learner, weight, link; the scale model
+    models/*.txt|.json|.mlp  native LightGBM text, or numbers of an additive model or a perceptron
+    distribution.json, scores.npy   the predictive distribution: names, sorted numbers, the correction of classes
     card.json           what was measured: metrics, baselines, groups, training data
     golden.json         rows and the answers that the server must reproduce bit for bit
     digests.json        SHA-256 and size of each of these
@@ -26,37 +26,32 @@ import numpy as np
 
 from feature_store.errors import BundleRefused
 from feature_store.task import Task, dumps
+from serving.additive import Additive
+from serving.classes import Classes
 from serving.distribution import Distribution
 from serving.encode import Encoder
-from serving.linear import Linear
+from serving.ensemble import LINKS, Member, Model
+from serving.mlp import Mlp
 from serving.trees import Trees
 
-FORMAT = 1
+FORMAT = 2
 DIGESTS = "digests.json"
 MAX_FILE_BYTES = 512 * 1024 * 1024
-
-Model = Trees | Linear
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model of the ensemble. weight: its share; all shares sum to 1."""
-
-    learner: str
-    weight: float
-    model: Model
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Everything an answer needs. scale: the model of the residual's size, or None for scale_floor throughout."""
+    """Everything an answer needs.
+
+    scale: of regression the model of the residual's size, or None for scale_floor throughout; classes have none.
+    """
 
     task: Task
     encoder: Encoder
     members: list[Member]
     scale: Model | None
     scale_floor: float
-    distribution: Distribution
+    distribution: Distribution | Classes
     card: dict[str, Any]
     golden: dict[str, Any]
 
@@ -65,7 +60,12 @@ def write(bundle: Bundle, folder: Path) -> str:
     """Write the files and their digests into a new folder; returns the bundle's digest."""
     (folder / "models").mkdir(parents=True)
     members = [
-        {"file": _write_model(folder, str(index), member.model), "learner": member.learner, "weight": member.weight}
+        {
+            "files": [_write_model(folder, f"{index}-{bag}", model) for bag, model in enumerate(member.models)],
+            "learner": member.learner,
+            "weight": member.weight,
+            "link": member.link,
+        }
         for index, member in enumerate(bundle.members)
     ]
     scale = _write_model(folder, "scale", bundle.scale) if bundle.scale is not None else None
@@ -106,9 +106,7 @@ def read(folder: Path) -> Bundle:
     ensemble = json.loads(files["ensemble.json"])
     if ensemble["format"] != FORMAT:
         raise BundleRefused(f"{folder}: bundle format {ensemble['format']}, this server reads {FORMAT}. Update it.")
-    members = [
-        Member(m["learner"], float(m["weight"]), _read_model(m["file"], files, encoder)) for m in ensemble["members"]
-    ]
+    members = [_read_member(member, files, encoder) for member in ensemble["members"]]
     scale = ensemble["scale"]
     return Bundle(
         task=task,
@@ -116,11 +114,7 @@ def read(folder: Path) -> Bundle:
         members=members,
         scale=_read_model(scale["file"], files, encoder) if scale["file"] else None,
         scale_floor=float(scale["floor"]),
-        distribution=Distribution.from_numbers(
-            encoder,
-            json.loads(files["distribution.json"]),
-            np.load(io.BytesIO(files["scores.npy"]), allow_pickle=False),
-        ),
+        distribution=_read_distribution(files, encoder),
         card=json.loads(files["card.json"]),
         golden=json.loads(files["golden.json"]),
     )
@@ -150,20 +144,45 @@ def verified(folder: Path) -> Mapping[str, bytes]:
     return out
 
 
+def _read_member(facts: dict[str, Any], files: Mapping[str, bytes], encoder: Encoder) -> Member:
+    if facts["link"] not in LINKS:
+        raise BundleRefused(f"A member has the link {facts['link']!r}, which this server does not know. Update it.")
+    models = tuple(_read_model(name, files, encoder) for name in facts["files"])
+    return Member(facts["learner"], float(facts["weight"]), models, facts["link"])
+
+
+def _read_distribution(files: Mapping[str, bytes], encoder: Encoder) -> Distribution | Classes:
+    layout = json.loads(files["distribution.json"])
+    scores = np.load(io.BytesIO(files["scores.npy"]), allow_pickle=False)
+    if encoder.task.kind == "regression":
+        return Distribution.from_numbers(encoder, layout, scores)
+    return Classes.from_numbers(encoder, layout, scores)
+
+
 def _write_model(folder: Path, name: str, model: Model) -> str:
-    if isinstance(model, Trees):
-        relative = f"models/{name}.txt"
-        (folder / relative).write_text(model.text, encoding="utf-8")
-    else:
-        relative = f"models/{name}.json"
-        (folder / relative).write_text(json.dumps(model.to_json(), allow_nan=False), encoding="utf-8")
-    return relative
+    suffix, text = as_text(model)
+    (folder / f"models/{name}{suffix}").write_text(text, encoding="utf-8")
+    return f"models/{name}{suffix}"
 
 
 def _read_model(name: str, files: Mapping[str, bytes], encoder: Encoder) -> Model:
-    if name.endswith(".txt"):
-        return Trees(files[name].decode(), len(encoder.task.fields))
-    return Linear.from_json(json.loads(files[name]))
+    return from_text(Path(name).suffix, files[name].decode(), len(encoder.task.fields))
+
+
+def as_text(model: Model) -> tuple[str, str]:
+    """The suffix of the model's file and its text: what a bundle holds and a worker hands back."""
+    if isinstance(model, Trees):
+        return ".txt", model.text
+    assert isinstance(model, Additive | Mlp)
+    suffix = ".mlp" if isinstance(model, Mlp) else ".json"
+    return suffix, json.dumps(model.to_json(), allow_nan=False)
+
+
+def from_text(suffix: str, text: str, width: int) -> Model:
+    """The model again. width: number of columns. Raises BundleRefused, or ValueError and its like on nonsense."""
+    if suffix == ".txt":
+        return Trees(text, width)
+    return (Mlp if suffix == ".mlp" else Additive).from_json(json.loads(text))
 
 
 def _sha256(content: bytes) -> str:

@@ -25,12 +25,14 @@ class Encoder:
         for a category the commonest code): LightGBM would else read NaN as 0 there. Only required fields are
         never missing in training (`training.dataset.with_unknowns`), and a request without them is refused.
     ranges: per number or date field, smallest and largest value seen in training.
+    classes: the words of a class target in the order of the models' outputs, the positive one last; () for regression.
     """
 
     task: Task
     categories: dict[str, list[str]]
     fill: dict[str, float]
     ranges: dict[str, tuple[float, float]]
+    classes: tuple[str, ...] = ()
 
     @cached_property
     def codes(self) -> dict[str, dict[str, float]]:
@@ -72,13 +74,14 @@ class Encoder:
             "categories": self.categories,
             "fill": self.fill,
             "ranges": {k: list(v) for k, v in self.ranges.items()},
+            "classes": list(self.classes),
         }
 
     @staticmethod
     def from_json(task: Task, data: Mapping[str, Any]) -> Encoder:
         """The encoder of a bundle."""
         ranges = {name: (float(low), float(high)) for name, (low, high) in data["ranges"].items()}
-        return Encoder(task, dict(data["categories"]), dict(data["fill"]), ranges)
+        return Encoder(task, dict(data["categories"]), dict(data["fill"]), ranges, tuple(data["classes"]))
 
 
 def _encode(value: Any, kind: str, codes: dict[str, float], fill: float) -> float:
@@ -91,8 +94,11 @@ def _encode(value: Any, kind: str, codes: dict[str, float], fill: float) -> floa
     return float(value)
 
 
-def fit(task: Task, columns: Mapping[str, np.ndarray]) -> Encoder:
-    """Learn categories, fills and ranges from training columns (as `feature_store.offline.columns` gives them)."""
+def fit(task: Task, columns: Mapping[str, np.ndarray], classes: Sequence[str] = ()) -> Encoder:
+    """Learn categories, fills and ranges from training columns (as `feature_store.offline.columns` gives them).
+
+    classes: as `feature_store.offline.classes` gives them.
+    """
     categories: dict[str, list[str]] = {}
     fill: dict[str, float] = {}
     ranges: dict[str, tuple[float, float]] = {}
@@ -110,7 +116,7 @@ def fit(task: Task, columns: Mapping[str, np.ndarray]) -> Encoder:
             fill[field.name] = float(np.median(known))
         if known.size and field.type != "flag":
             ranges[field.name] = (float(known.min()), float(known.max()))
-    return Encoder(task, categories, fill, ranges)
+    return Encoder(task, categories, fill, ranges, tuple(classes))
 
 
 def _words(field: AnyField, column: np.ndarray) -> list[str]:

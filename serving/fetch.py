@@ -131,7 +131,8 @@ def probe(bundle: Path, task: str) -> None:
     """Load a bundle and its golden rows in a child process. Raises BundleRefused however the child fails."""
     command = [sys.executable, "-m", "serving.probe", str(bundle), task]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_S, check=False)
+        # What LightGBM prints of a poisoned model need not be UTF-8.
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PROBE_S, check=False)
     except subprocess.TimeoutExpired:
         raise BundleRefused(f"it did not load within {PROBE_S} s.") from None
     if done.returncode != 0:

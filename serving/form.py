@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feature_store.errors import BodyRefused, RowError
 from feature_store.field import AnyField, NumberField
-from feature_store.task import Event, Task
-from serving import words
+from feature_store.task import Task
+from serving import panel, words
 from serving.words import Lang
 
 HERE = Path(__file__).parent
@@ -29,7 +28,8 @@ class Page:
     """All that one page shows.
 
     texts: what was typed, by field; answer: one answer of the JSON exchange; errors: of row 0;
-    card: `metrics` (mae, rmse, coverage; in target units) and `trained_on` (rows, holdout_rows, synthetic);
+    card: `metrics` (mae, rmse, coverage; in target units; of classes accuracy, auc, log_loss, set_coverage) and
+    `trained_on` (rows, holdout_rows, synthetic); classes: the encoder's, () for regression;
     others: (name, title) of further tasks; trouble: why there is no answer, in the page's language.
     """
 
@@ -42,6 +42,7 @@ class Page:
     errors: list[RowError] = field(default_factory=list)
     others: list[tuple[str, str]] = field(default_factory=list)
     trouble: str | None = None
+    classes: tuple[str, ...] = ()
 
 
 def language(query: str | None, accept_language: str | None) -> Lang:
@@ -140,8 +141,10 @@ def render(page: Page) -> str:
         problems=problems,
         label=lambda name: _label(page, name),
         synthetic=bool(((page.card or {}).get("trained_on") or {}).get("synthetic")),
-        facts=_facts(page),
-        events=_events(page),
+        facts=panel.facts(page.task, page.lang, page.card or {}),
+        events=panel.events(page.task, page.lang, page.answer or {}),
+        ranking=panel.ranking(page.task, page.lang, page.answer or {}, page.classes),
+        classes=[words.of_class(page.task, page.lang, word) for word in page.classes],
         cautions=_cautions(page),
         missing=[_label(page, name) for name, code in _warned(page) if code == "missing_field"],
         group=words.group(page.task, page.lang, str((page.answer or {}).get("group") or "")),
@@ -181,32 +184,6 @@ def _cautions(page: Page) -> list[tuple[str, str]]:
         for warning in (page.answer or {}).get("warnings", [])
         if warning["code"] != "missing_field"
     ]
-
-
-def _events(page: Page) -> list[tuple[Event, str, str]]:
-    """(event, its definition such as `< 2500 g`, its chance such as `6.1 %`), in the Task's order."""
-    chances = (page.answer or {}).get("events") or {}
-    unit = words.unit(page.task.target.unit, page.lang)
-    return [
-        (event, f"{words.bounds(event)} {unit}".strip(), words.chance(chances[event.name]))
-        for event in page.task.answers.events
-        if event.name in chances
-    ]
-
-
-def _facts(page: Page) -> list[tuple[str, str]]:
-    """(term, value) of what the model was learnt from and how far off it was; what a card lacks is left out."""
-    t, target = words.chooser(page.lang), page.task.target
-    trained, metrics = ((page.card or {}).get(key) or {} for key in ("trained_on", "metrics"))
-    unit, level = words.unit(target.unit, page.lang), f"{page.task.answers.interval * 100:g} %"
-    table: list[tuple[str, Any, Callable[[Any], str]]] = [
-        (t("Trained on", "训练样本"), trained.get("rows"), lambda n: words.amount(n) + t(" cases", " 例")),
-        (t("Tested on", "检验样本"), trained.get("holdout_rows"), lambda n: words.amount(n) + t(" others", " 例")),
-        (t("Mean error", "平均绝对误差"), metrics.get("mae"), lambda x: f"{words.amount(x, target.digits)} {unit}"),
-        (t("RMSE", "均方根误差"), metrics.get("rmse"), lambda x: f"{words.amount(x, target.digits)} {unit}"),
-        (t(f"Inside the {level} interval", f"落在 {level} 区间内"), metrics.get("coverage"), words.chance),
-    ]
-    return [(term, shown(value)) for term, value, shown in table if value is not None]
 
 
 def _pages() -> Environment:

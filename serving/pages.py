@@ -90,7 +90,9 @@ def _page(incoming: Request, predictor: Predictor, status: int = 200, **shown: A
         for other in answering(incoming).champions.all()
         if other.task.task != predictor.task.task
     ]
-    page = Page(predictor.task, lang, predictor.version, predictor.bundle.card, others=others, **shown)
+    bundle = predictor.bundle
+    classes = bundle.encoder.classes
+    page = Page(predictor.task, lang, predictor.version, bundle.card, others=others, classes=classes, **shown)
     return HTMLResponse(form.render(page), status)
 
 

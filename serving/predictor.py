@@ -5,7 +5,7 @@ A row and a batch give the same bits: every step works row by row or element by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import numpy as np
 from feature_store.errors import BundleRefused
 from serving import bundle as bundles
 from serving.bundle import Bundle
+from serving.classes import Classes
+from serving.distribution import Distribution
+from serving.ensemble import combine
 
 
 class Predictor:
@@ -36,33 +39,46 @@ class Predictor:
         rows: validated against the Task (`serving.request`); a missing field is None or absent.
         """
         matrix = self.bundle.encoder.rows(rows)
-        centres, scales = self.centre_and_scale(matrix)
+        distribution = self.bundle.distribution
+        if isinstance(distribution, Classes):
+            found = self._classes(distribution, matrix)
+        else:
+            found = self._values(distribution, matrix)
         return [
-            self._answer(row, encoded, centre, scale)
-            for row, encoded, centre, scale in zip(rows, matrix, centres.tolist(), scales.tolist(), strict=True)
+            {**answer, "decision": None, "warnings": self._warnings(row, encoded)}
+            for row, encoded, answer in zip(rows, matrix, found, strict=True)
         ]
 
     def centre_and_scale(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The ensemble's value and the size of its error, each (n,), in the target's unit."""
-        centre = np.zeros(len(matrix))
-        for member in self.bundle.members:
-            centre += member.weight * member.model.predict(matrix)
+        """Of regression the ensemble's value and the size of its error, each (n,), in the target's unit."""
+        centre = combine(self.bundle.members, matrix)[:, 0]
         floor = self.bundle.scale_floor
         if self.bundle.scale is None:
             return centre, np.full(len(matrix), floor)
-        return centre, np.maximum(self.bundle.scale.predict(matrix), floor)
+        return centre, np.maximum(self.bundle.scale.predict(matrix)[:, 0], floor)
 
-    def _answer(self, row: Mapping[str, Any], encoded: np.ndarray, centre: float, scale: float) -> dict[str, Any]:
-        answer = self.bundle.distribution.answer(encoded, centre, scale)
-        return {
-            "value": answer.value,
-            "unit": self.task.target.unit,
-            "interval": {"level": self.task.answers.interval, "low": answer.low, "high": answer.high},
-            "events": answer.events,
-            "group": answer.group,
-            "decision": None,
-            "warnings": self._warnings(row, encoded),
-        }
+    def _values(self, distribution: Distribution, matrix: np.ndarray) -> Iterator[dict[str, Any]]:
+        level, unit = self.task.answers.interval, self.task.target.unit
+        centres, scales = self.centre_and_scale(matrix)
+        for encoded, centre, scale in zip(matrix, centres.tolist(), scales.tolist(), strict=True):
+            answer = distribution.answer(encoded, centre, scale)
+            yield {
+                "value": answer.value,
+                "unit": unit,
+                "interval": {"level": level, "low": answer.low, "high": answer.high},
+                "events": answer.events,
+                "group": answer.group,
+            }
+
+    def _classes(self, distribution: Classes, matrix: np.ndarray) -> Iterator[dict[str, Any]]:
+        words, binary = distribution.words, self.task.kind == "binary"
+        for encoded, predicted in zip(matrix, combine(self.bundle.members, matrix).tolist(), strict=True):
+            answer = distribution.answer(encoded, predicted)
+            if binary:
+                chances: dict[str, Any] = {"value": answer.chances[1]}
+            else:
+                chances = {"probabilities": dict(zip(words, answer.chances, strict=True))}
+            yield {**chances, "label": answer.label, "set": answer.set, "group": answer.group}
 
     def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, str]]:
         out = [warning for name, warning in self._missing.items() if row.get(name) is None]

@@ -5,25 +5,44 @@ MLflow finds this module by name (`loader_module`) and gives it the bundle's fol
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from feature_store.errors import RowError, RowsRefused
+from feature_store.task import Task
 from serving import predictor
 from serving.predictor import Predictor
 from serving.request import check
 
 
 def flatten(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer as columns: value, low, high, p_<event> each, group, and warnings (codes, comma-separated)."""
-    return {
-        "value": answer["value"],
-        "low": answer["interval"]["low"],
-        "high": answer["interval"]["high"],
-        **{f"p_{name}": chance for name, chance in answer["events"].items()},
-        "group": answer["group"],
-        "warnings": ",".join(sorted({warning["code"] for warning in answer["warnings"]})),
-    }
+    """An answer as columns; `columns` names them.
+
+    regression: value, low, high, p_<event> each; binary: value, label; multiclass: p_<class> each, label, set
+    (comma-separated); then group and warnings (codes, comma-separated) of all.
+    """
+    if "interval" in answer:
+        ends = {"low": answer["interval"]["low"], "high": answer["interval"]["high"]}
+        own = {"value": answer["value"], **ends, **{f"p_{name}": p for name, p in answer["events"].items()}}
+    elif "probabilities" in answer:
+        chances = {f"p_{word}": p for word, p in answer["probabilities"].items()}
+        own = {**chances, "label": answer["label"], "set": ",".join(answer["set"])}
+    else:
+        own = {"value": answer["value"], "label": answer["label"]}
+    codes = ",".join(sorted({warning["code"] for warning in answer["warnings"]}))
+    return {**own, "group": answer["group"], "warnings": codes}
+
+
+def columns(task: Task, classes: Sequence[str]) -> list[tuple[str, type]]:
+    """Name and type (float or str) of each column that `flatten` gives. classes: the encoder's; () for regression."""
+    if task.kind == "regression":
+        numbers, words = ["value", "low", "high", *(f"p_{event.name}" for event in task.answers.events)], []
+    elif task.kind == "binary":
+        numbers, words = ["value"], ["label"]
+    else:
+        numbers, words = [f"p_{word}" for word in classes], ["label", "set"]
+    return [*((name, float) for name in numbers), *((name, str) for name in [*words, "group", "warnings"])]
 
 
 class GancaoModel:

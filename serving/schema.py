@@ -6,6 +6,7 @@ from typing import Any
 
 from feature_store.field import AnyField
 from feature_store.task import Task
+from serving import words
 from serving.predictor import Predictor
 from serving.problems import MEDIA_TYPE, STATUSES
 from serving.request import MAX_ROWS
@@ -26,7 +27,7 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
         schemas |= {
             f"{stem}Row": row_schema(task),
             f"{stem}Request": _request(stem, predictor),
-            f"{stem}Answer": _answer(task),
+            f"{stem}Answer": _answer(predictor),
             f"{stem}Response": _response(task, stem),
         }
         paths[f"/v1/{task.task}"] = {"get": _get(f"The Task, version and measures of {task.task}", f"get_{task.task}")}
@@ -36,7 +37,7 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
         "info": {
             "title": "Gancao",
             "version": version,
-            "description": "Predictions with intervals, from declared Tasks.",
+            "description": "Predictions with intervals, or chances and sets of classes, from declared Tasks.",
         },
         "paths": paths,
         "components": {"schemas": schemas},
@@ -70,8 +71,8 @@ def field_schema(field: AnyField) -> dict[str, Any]:
         kind = "string"
     out["type"] = kind if field.required else [kind, "null"]
     if field.type == "category" and field.choices is not None:
-        words = [choice.value for choice in field.choices]
-        out["enum"] = words if field.required else [*words, None]
+        listed = [choice.value for choice in field.choices]
+        out["enum"] = listed if field.required else [*listed, None]
         described.append("; ".join(f"{c.value}: {c.label.en} / {c.label.zh}" for c in field.choices) + ".")
     if field.type == "date":
         out["format"] = "date"
@@ -123,23 +124,64 @@ def _predict(task: Task, stem: str) -> dict[str, Any]:
     }
 
 
-def _answer(task: Task) -> dict[str, Any]:
-    value = {"type": "number", "minimum": task.target.limits[0], "maximum": task.target.limits[1],
-             "x-unit": task.target.unit}  # fmt: skip
-    chance = {"type": "number", "minimum": 0, "maximum": 1}
-    events = {e.name: {**chance, "title": f"{e.label.en} / {e.label.zh}"} for e in task.answers.events}
-    interval = {"level": {"type": "number", "const": task.answers.interval}, "low": value, "high": value}
+def _answer(predictor: Predictor) -> dict[str, Any]:
+    task = predictor.task
+    own = _value(task) if task.kind == "regression" else _classes(task, list(predictor.bundle.encoder.classes))
     properties = {
         "prediction_id": {"type": "string", "description": "Name it when the outcome is known."},
-        "value": value,
-        "unit": {"type": "string", "const": task.target.unit},
-        "interval": {"type": "object", "properties": interval, "required": list(interval)},
-        "events": {"type": "object", "properties": events, "required": list(events)},
-        "group": {"type": "string", "description": "The cases from which the interval was calibrated."},
+        **own,
+        "group": {"type": "string", "description": f"The cases from which the {_MADE_FROM[task.kind]} was calibrated."},
         "decision": {"type": "null"},
         "warnings": {"type": "array", "items": _ref("Warning")},
     }
     return {"type": "object", "title": task.target.label.en, "properties": properties, "required": list(properties)}
+
+
+_CHANCE = {"type": "number", "minimum": 0, "maximum": 1}
+_MADE_FROM = {"regression": "interval", "binary": "set", "multiclass": "set"}
+
+
+def _value(task: Task) -> dict[str, Any]:
+    value = {"type": "number", "minimum": task.target.limits[0], "maximum": task.target.limits[1],
+             "x-unit": task.target.unit}  # fmt: skip
+    events = {e.name: {**_CHANCE, "title": f"{e.label.en} / {e.label.zh}"} for e in task.answers.events}
+    interval = {"level": {"type": "number", "const": task.answers.interval}, "low": value, "high": value}
+    return {
+        "value": value,
+        "unit": {"type": "string", "const": task.target.unit},
+        "interval": {"type": "object", "properties": interval, "required": list(interval)},
+        "events": {"type": "object", "properties": events, "required": list(events)},
+    }
+
+
+def _classes(task: Task, classes: list[str]) -> dict[str, Any]:
+    """Of a binary task the chance of its positive class, of others one of each; the likeliest class, and the set."""
+    word = {"type": "string", "enum": classes}
+    if task.kind == "binary":
+        positive = task.target.positive
+        label = f"The likelier class: {positive!r} from a value of 0.5 on."
+        chances: dict[str, Any] = {"value": {**_CHANCE, "description": f"The chance of {positive!r}."}}
+    else:
+        label = "The likeliest class."
+        each = {name: {**_CHANCE, "title": " / ".join(_titles(task, name))} for name in classes}
+        chances = {
+            "probabilities": {
+                "type": "object",
+                "properties": each,
+                "required": classes,
+                "additionalProperties": False,
+                "description": "One chance a class; they sum to 1.",
+            }
+        }
+    level = f"{task.answers.interval * 100:g} %"
+    described = f"The classes that {level} of such cases do not go beyond, likeliest first; the label is among them."
+    inside = {"type": "array", "items": word, "minItems": 1, "uniqueItems": True, "description": described}
+    return {**chances, "label": {**word, "description": label}, "set": inside}
+
+
+def _titles(task: Task, word: str) -> list[str]:
+    """A class in English and Chinese, once where both are the same."""
+    return list(dict.fromkeys((words.of_class(task, "en", word), words.of_class(task, "zh", word))))
 
 
 def _response(task: Task, stem: str) -> dict[str, Any]:

@@ -117,6 +117,16 @@ def _membership(task: Task, lang: Lang, part: str) -> str:
     return f"{asked.label[lang]}{t(': ', '：')}{bound}{words.get(value, value)}"
 
 
+_PLAIN_CLASSES = {"true": ("yes", "是"), "false": ("no", "否"), "yes": ("yes", "是"), "no": ("no", "否")}
+"""Classes that a table gives for yes and no, where the Task has no words of its own for them."""
+
+
+def of_class(task: Task, lang: Lang, word: str) -> str:
+    """A class of the target as people read it: the Task's label for it, or the table's word."""
+    label = next((choice.label[lang] for choice in task.target.classes or () if choice.value == word), word)
+    return chooser(lang)(*_PLAIN_CLASSES.get(word, (word, word))) if label == word else label
+
+
 def amount(value: float, digits: int = 0) -> str:
     """3412.4 as `3 412`, with a narrow no-break space between thousands."""
     return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")

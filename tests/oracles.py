@@ -40,3 +40,36 @@ def _leaf(tree: dict[str, Any], row: np.ndarray) -> int:
 def below_by_counting(scores: list[float], score: float) -> float:
     """P(new score < score) of a conformal predictive system: how many lie below, plus a half, of n + 1 places."""
     return (sum(one < score for one in scores) + 0.5) / (len(scores) + 1)
+
+
+def catboost_by_hand(model_json: bytes, row: np.ndarray) -> list[float]:
+    """Walk a CatBoost model of number features tree by tree for one row, inputs rounded to float32."""
+    model = json.loads(model_json)
+    scale, biases = model["scale_and_bias"]
+    features = model["features_info"]["float_features"]
+    total = [float(bias) for bias in biases]
+    for tree in model["oblivious_trees"]:
+        leaf = 0
+        for place, split in enumerate(tree["splits"]):
+            feature = features[split["float_feature_index"]]
+            value = np.float32(row[feature["flat_feature_index"]])
+            if np.isnan(value):
+                right = feature["nan_value_treatment"] == "AsTrue"
+            else:
+                right = bool(value > np.float32(split["border"]))
+            leaf |= right << place
+        for output in range(len(total)):
+            total[output] += tree["leaf_values"][leaf * len(total) + output] * scale
+    return total
+
+
+def auc_error_by_pairs(target: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
+    """Standard error of the difference of two AUCs: every positive row beside every negative one, as DeLong 1988."""
+
+    def above(first: float, second: float) -> float:
+        return 1.0 if first > second else 0.5 if first == second else 0.0
+
+    positive, negative = np.flatnonzero(target == 1), np.flatnonzero(target != 1)
+    psi = np.array([[above(one[i], one[j]) - above(other[i], other[j]) for j in negative] for i in positive])
+    by_positive, by_negative = psi.mean(axis=1), psi.mean(axis=0)
+    return float(np.sqrt(by_positive.var(ddof=1) / len(positive) + by_negative.var(ddof=1) / len(negative)))

@@ -15,11 +15,18 @@ from feature_store.errors import BundleRefused
 from serving import bundle, predictor
 from serving.fetch import probe
 from tests.conftest import Home
+from tests.made import version
 
 
-@pytest.fixture(scope="module")
-def original(trained: Home) -> Path:
-    return next((trained.home / "runs").glob("*/bundle"))
+@pytest.fixture(scope="module", params=["regression", "binary", "multiclass"])
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param) / "bundle"
+    bundle.write(version(request.param).bundle, folder)
+    return folder
+
+
+def task_of(folder: Path) -> str:
+    return str(json.loads((folder / "task.json").read_text())["task"])
 
 
 @pytest.fixture
@@ -31,12 +38,13 @@ def test_a_bundle_reads_back_and_reproduces_its_golden_rows(original):
     assert len(predictor.load(original).bundle.golden["rows"]) >= 20
 
 
-def test_a_bundle_holds_no_row_of_the_table(original, trained):
+def test_a_bundle_holds_no_row_of_the_table(trained: Home):
+    learnt = next((trained.home / "runs").glob("*/bundle"))
     weeks = pq.read_table(
         next(trained.data.rglob("*.parquet")), columns=["mager", "pwgt_r", "dwgt_r", "m_ht_in"]
     ).to_pylist()
     real = {(r["mager"], round(r["m_ht_in"] * 2.54, 1)) for r in weeks if r["mager"] and r["m_ht_in"]}
-    golden = json.loads((original / "golden.json").read_text())["rows"]
+    golden = json.loads((learnt / "golden.json").read_text())["rows"]
     made = {(row.get("mother_age"), row.get("height_cm")) for row in golden}
     assert len(made & real) <= 1, "golden rows are drawn field by field, so a match is chance"
 
@@ -116,14 +124,22 @@ def test_a_poisoned_model_with_fitting_digests_dies_in_the_child_only(copy):
     model.write_text(model.read_text()[: len(model.read_text()) // 2])
     sign(copy)
     with pytest.raises(BundleRefused):
-        probe(copy, "birth_weight")
+        probe(copy, task_of(copy))
 
 
 @pytest.mark.parametrize("document", ["task", "encoder", "ensemble", "distribution", "golden"])
 def test_nonsense_with_fitting_digests_is_refused_in_words(copy, document):
-    (copy / f"{document}.json").write_text(json.dumps({"format": 1}))
+    (copy / f"{document}.json").write_text(json.dumps({"format": bundle.FORMAT}))
     sign(copy)
     with pytest.raises(BundleRefused, match="is not a bundle that this server reads"):
+        predictor.load(copy)
+
+
+def test_a_bundle_of_another_format_is_refused_with_what_to_do(copy):
+    ensemble = json.loads((copy / "ensemble.json").read_text())
+    (copy / "ensemble.json").write_text(json.dumps(ensemble | {"format": 1}))
+    sign(copy)
+    with pytest.raises(BundleRefused, match=r"bundle format 1, this server reads \d\. Update it"):
         predictor.load(copy)
 
 
@@ -142,3 +158,16 @@ def test_a_pickle_in_place_of_the_scores_is_not_run(copy):
 def test_a_version_registered_under_another_task_is_refused(original):
     with pytest.raises(BundleRefused, match="it is registered as hits"):
         probe(original, "hits")
+
+
+def test_a_link_that_this_server_does_not_know_is_refused(copy):
+    ensemble = json.loads((copy / "ensemble.json").read_text())
+    ensemble["members"][0]["link"] = "probit"
+    (copy / "ensemble.json").write_text(json.dumps(ensemble))
+    sign(copy)
+    with pytest.raises(BundleRefused, match="the link 'probit', which this server does not know"):
+        predictor.load(copy)
+
+
+def test_a_version_in_order_loads_in_the_child_too(copy):
+    probe(copy, task_of(copy))

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serving import bundle as bundles
 from tests.conftest import CASE, ROOT, Home, Server, serving, until
 from training.runlog import RunLog, Trial
 
@@ -108,6 +109,10 @@ def test_a_new_champion_is_served_under_load_within_5_s_with_no_failed_request(o
                     out.append((time.monotonic(), response.status_code, document.get("version", ""), value))
             return out
 
+        def everyone_is_ready() -> bool:  # each connection meets one of the two workers
+            return all(server.get("/v1/birth_weight").status_code == 200 for _ in range(20))
+
+        until(everyone_is_ready, 30, server.log.read_text)
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(ask) for _ in range(4)]
             time.sleep(1)
@@ -204,6 +209,8 @@ def test_kill_9_in_the_middle_of_training_loses_no_finished_trial(trained: Home,
     assert _journal(home)[: len(finished)] == finished
     assert sorted(_outcomes(home)) == sorted(_outcomes(whole)), "the same configurations with the same losses"
     assert document["metrics"] == expected["metrics"], "and the same champion"
+    folders = [one.home / "runs" / run["run"] / "bundle" for one, run in ((home, document), (whole, expected))]
+    assert bundles.digest(folders[0]) == bundles.digest(folders[1]), "to the bit"
 
 
 def _journal(home: Home) -> list[str]:

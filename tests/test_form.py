@@ -461,3 +461,102 @@ def test_without_a_model_the_form_is_there_and_says_why_there_is_no_answer(task,
 )
 def test_the_language_is_the_asked_one_else_the_browsers_else_english(query, header, lang):
     assert form.language(query, header) == lang
+
+
+# --- classes
+
+
+def class_page(
+    task: Task, lang: str, given: dict[str, Any] | None = None, classes: tuple[str, ...] = (), **shown: Any
+) -> str:
+    plain = {"prediction_id": "0198c2f4", "group": "all", "decision": None, "warnings": []}
+    return form.render(Page(task, lang, classes=classes, answer=given and plain | given, **shown))  # type: ignore[arg-type]
+
+
+def class_task(kind: str, **target: Any) -> Task:
+    whole = PLAIN.model_dump(mode="json")
+    return Task.model_validate(
+        whole
+        | {"kind": kind, "answers": {}, "target": {"name": "y", "label": {"en": "Sepsis", "zh": "脓毒症"}, **target}}
+        | {"search": {}, "gate": {}}
+    )
+
+
+TRUE = class_task("binary", positive="true")
+WARDS = [f"w{place}" for place in range(30)]
+
+
+def test_a_binary_answer_gives_the_chance_of_the_positive_class_and_both_classes():
+    given = {"value": 0.234, "label": "false", "set": ["false", "true"]}
+    for lang, yes, no, said in (("en", "yes", "no", "neither can be ruled out"), ("zh", "是", "否", "两者都不能排除")):
+        page = Html(class_page(TRUE, lang, given, ("false", "true")))
+        assert page.by_id["answer-value"].strip() == "23.4 %"
+        assert said in page.by_id["answer-set"]
+        rows = page.by_id["classes"]
+        assert rows.index(yes) < rows.index("23.4 %") < rows.index(no) < rows.index("76.6 %")
+
+
+def test_a_binary_answer_with_one_class_left_says_which():
+    given = {"value": 0.02, "label": "false", "set": ["false"]}
+    assert "At 90 % confidence only no remains." in " ".join(
+        Html(class_page(TRUE, "en", given, ("false", "true"))).words.split()
+    )
+    assert "按 90 % 的置信度，只剩否一种可能。" in Html(class_page(TRUE, "zh", given, ("false", "true"))).words
+
+
+def ward_answer(count: int, inside: int) -> dict[str, Any]:
+    chances = {word: 2.0 * (count - place) / count / (count + 1) for place, word in enumerate(WARDS[:count])}
+    return {"probabilities": chances, "label": "w0", "set": WARDS[:inside]}
+
+
+def test_many_classes_are_ranked_and_the_unlikely_ones_folded_away():
+    task = class_task("multiclass")
+    page = class_page(task, "en", ward_answer(30, 3), tuple(WARDS))
+    read = Html(page)
+    assert read.by_id["answer-value"].strip() == "w0"
+    assert "the 3 marked ones can't be ruled out" in read.by_id["answer-set"]
+    assert [f">{word}" in page.split("<details")[0].split('id="classes"')[1] for word in WARDS[:9]] == [True] * 8 + [
+        False
+    ]
+    assert "22 others, together 54.4 %" in page
+    assert "其余 22 项，合计 54.4 %" in class_page(task, "zh", ward_answer(30, 3), tuple(WARDS))
+    assert page.count('class="mark"') == 3
+
+
+def test_no_class_of_the_set_is_folded_away_and_a_single_one_never_is():
+    task = class_task("multiclass")
+    assert class_page(task, "en", ward_answer(30, 20), tuple(WARDS)).split("<details")[0].count('class="mark"') == 20
+    assert "<details" not in class_page(task, "en", ward_answer(9, 1), tuple(WARDS[:9]))
+
+
+@BOTH
+def test_a_hostile_class_is_shown_and_not_run(lang):
+    task = class_task("multiclass")
+    given = {"probabilities": {HOSTILE: 0.6, "b": 0.4}, "label": HOSTILE, "set": [HOSTILE]}
+    for page in (class_page(task, lang, given, (HOSTILE, "b")), class_page(task, lang, None, (HOSTILE, "b"))):
+        assert "<script" not in page
+        assert "<img" not in page
+
+
+def test_a_class_has_the_tasks_words_where_it_has_some():
+    named = class_task("binary", positive="1", classes=["0", {"value": "1", "label": {"en": "septic", "zh": "脓毒"}}])
+    page = class_page(named, "zh", {"value": 0.7, "label": "1", "set": ["1"]}, ("0", "1"))
+    assert "脓毒</strong>" in page
+
+
+@BOTH
+def test_measures_of_classes_fit_the_kind(lang):
+    metrics = {"auc": 0.8612, "log_loss": 0.3123, "accuracy": 0.871, "set_coverage": 0.9034, "rmse": 5.0}
+    page = class_page(TRUE, lang, None, ("false", "true"), card={"metrics": metrics, "trained_on": {"rows": 900}})
+    for shown in ("0.861", "0.312", "87.1 %", "90.3 %", "900"):
+        assert shown in page
+    assert "RMSE" not in page
+    assert "均方根" not in page
+
+
+@pytest.mark.parametrize("task", [TRUE, class_task("multiclass")], ids=["binary", "multiclass"])
+@BOTH
+def test_an_empty_form_of_classes_says_what_will_stand_there(task, lang):
+    read = Html(class_page(task, lang, None, ("false", "true")))
+    assert {"en": "appears here", "zh": "将显示在此处"}[lang] in read.words
+    assert "answer-value" not in read.by_id

@@ -82,6 +82,28 @@ def test_columns_become_what_the_encoder_takes(tmp_path):
     assert offline.target(made, source.table)[0] == 1.0
 
 
+@pytest.mark.parametrize("values", [[1, 2], [1.0, 2.0], [decimal.Decimal("1.0"), decimal.Decimal("2.0")]])
+def test_weights_are_floats_whatever_the_column_holds(tmp_path, values):
+    write(tmp_path, k=["a", "b"], y=[1.0, 2.0], w=values)
+    plain = task()
+    weighted = plain.model_copy(update={"data": plain.data.model_copy(update={"weight": "w"})})
+    source = offline.fetch(weighted, tmp_path)
+    found = offline.weight(weighted, source.table)
+    assert found is not None
+    assert (found.dtype, found.tolist()) == (np.float64, [1.0, 2.0])
+    assert offline.weight(plain, source.table) is None
+
+
+def test_a_column_of_duckdbs_enum_or_of_csv_gives_the_same_classes(tmp_path):
+    whole = TASK.replace("unit: g, limits: [0, 1e9]", "positive: 'yes'").replace("made\n", "made\nkind: binary\n", 1)
+    write(tmp_path, k=["a", "b", "c"], y=["yes", "no", None])
+    for column in ("y", "y::ENUM('no', 'yes')"):
+        binary = taskfile.parse(whole.replace("SQL", f"SELECT k, {column} AS y FROM t"))
+        table = offline.fetch(binary, tmp_path).table
+        assert offline.classes(binary, table) == ["no", "yes"]
+        np.testing.assert_array_equal(offline.target(binary, table), [1.0, 0.0, np.nan])
+
+
 def test_an_absent_file_is_told_with_the_two_ways_on(tmp_path):
     with pytest.raises(TableMissing, match=r"t\.parquet, which is not under[\s\S]*gancao sample made"):
         offline.fetch(task(), tmp_path)

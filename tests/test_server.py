@@ -16,7 +16,7 @@ from feature_store import offline
 from feature_store.settings import Settings
 from serving import encode
 from tests.conftest import CASE, Home, Server, serving
-from training import dataset
+from training import dataset, splits
 from training.track import open_registry
 
 PREDICT = "/v1/birth_weight/predict"
@@ -48,7 +48,7 @@ def test_a_row_alone_and_among_a_thousand_has_the_same_answer(server: Server):
 def test_the_answers_over_http_are_the_predictions_of_the_report_to_the_bit(server: Server, trained: Home):
     settings = Settings(home=trained.home, data=trained.data)
     task = catalog.load("birth_weight", settings)
-    split = dataset.split(task, dataset.labelled(task, offline.fetch(task, trained.data)), seed=0)
+    split = splits.split(task, dataset.labelled(task, offline.fetch(task, trained.data)), seed=0)
     rows = encode.as_rows(task, split.holdout.columns)
     run = open_registry(settings).versions("birth_weight")[0]["run_id"]
     reported = next(trained.home.glob(f"artifacts/birth_weight/{run}/artifacts/holdout.csv"))

@@ -99,6 +99,53 @@ def test_a_wrong_file_says_what_is_wrong(old, new, said):
     assert said in "\n".join(problems(SMALL.replace(old, new, 1)))
 
 
+BINARY = SMALL.replace("unit: g, limits: [0, 10]", "positive: 'yes'").replace("tiny\n", "tiny\nkind: binary\n", 1)
+MANY = SMALL.replace("unit: g, limits: [0, 10]", "classes: [low, high]").replace(
+    "tiny\n", "tiny\nkind: multiclass\n", 1
+)
+
+
+@pytest.mark.parametrize(
+    ("whole", "old", "new", "said"),
+    [
+        (BINARY, "positive: 'yes'", "digits: 0", "target.positive: is missing. Name the class"),
+        (BINARY, "'yes'", "yes", "YAML reads this word as True. Put it in quotes"),
+        (BINARY, "'yes'", "1", "target.positive: YAML reads this as the number 1. Put it in quotes: '1'"),
+        (BINARY, "'yes'", "'yes', classes: [1, 'yes']", "target.classes[0]: YAML reads this as the number 1"),
+        (BINARY, "'yes'", "'yes', classes: [a, b]", "'yes' is not among the classes"),
+        (BINARY, "'yes'", "'yes', classes: [a, 'yes', b]", "holds 3. A binary target has 2"),
+        (BINARY, "'yes'", "'yes', unit: g", "target.unit: applies to regression"),
+        (BINARY, "'yes'", "'yes', limits: [0, 5]", "target.limits: apply to regression"),
+        (BINARY, "SELECT * FROM t", "SELECT * FROM t, weight: y", "data.weight: 'y' is the target"),
+        (BINARY, "SELECT * FROM t", "SELECT * FROM t, weight: W-1", "data.weight: 'W-1' is not a name"),
+        (BINARY, "task: tiny", "task: tiny\nsearch: {metric: rmse}", "'rmse' does not fit kind binary. Use log_loss"),
+        (BINARY, "task: tiny", "task: tiny\ngate: {baselines: [mean]}", "There are: lightgbm_defaults, linear, prior"),
+        (BINARY, "task: tiny", "task: tiny\nanswers: {events: [{name: e, label: E, below: 1}]}", "the classes are"),
+        (MANY, "[low, high]", "[low, high], positive: low", "target.positive: applies to two classes"),
+        (MANY, "[low, high]", "[low]", "target.classes: holds 1. Give 2 or more"),
+        (MANY, "[low, high]", "[low, low]", "'low' stands 2 times"),
+        (MANY, "task: tiny", "task: tiny\nsearch: {metric: auc}", "'auc' does not fit kind multiclass. Use log_loss"),
+        (SMALL, "limits: [0, 10]", "limits: [0, 10], positive: a", "target.positive: applies to classes"),
+        (SMALL, "unit: g, limits: [0, 10], ", "", "target.limits: is missing"),
+        (SMALL, "task: tiny", "task: tiny\nsearch: {metric: auc}", "'auc' does not fit kind regression. Use rmse, mae"),
+        (SMALL, "task: tiny", "task: tiny\nsearch: {learners: [catbost]}", "'catbost' is not one of them"),
+        (SMALL, "task: tiny", "task: tiny\nsearch: {max_row_us: 0}", "search.max_row_us: 0 does not fit"),
+    ],
+)  # fmt: skip
+def test_a_target_that_does_not_fit_its_kind_says_so(whole, old, new, said):
+    assert old in whole
+    assert said in "\n".join(problems(whole.replace(old, new, 1)))
+
+
+def test_a_class_task_has_its_own_metric_and_baselines_unless_it_names_some():
+    task = taskfile.parse(BINARY)
+    assert (task.search.metric, task.gate.baselines) == ("log_loss", ("prior", "linear", "lightgbm_defaults"))
+    assert taskfile.parse(MANY).search.metric == "log_loss"
+    named = BINARY.replace("task: tiny", "task: tiny\nsearch: {metric: auc}\ngate: {baselines: [prior]}", 1)
+    assert (taskfile.parse(named).search.metric, taskfile.parse(named).gate.baselines) == ("auc", ("prior",))
+    assert Task.model_validate_json(dumps(task)) == task
+
+
 @pytest.mark.parametrize("text", ["", "[]", "task", "null", "- a\n- b"])
 def test_what_is_no_mapping_is_told_how_to_begin(text):
     assert "a Task is a mapping" in problems(text)[0]

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
-from feature_store.task import Baseline, Task
-from training import trial
-from training.dataset import Split
+from feature_store.task import Task
+from serving.ensemble import Member
+from training import rules, trial
 from training.engine import Engine
-from training.learners import Config
+from training.job import Config
+from training.splits import Split
 from training.trial import Shared
 
-LEARNT: dict[str, tuple[str, Config]] = {
-    "linear": ("linear", {"knots": 0, "alpha": 1e-6}),
-    "lightgbm_defaults": (
-        "lightgbm",
-        {"n_estimators": 100, "num_leaves": 31, "learning_rate": 0.1, "min_child_samples": 20},
-    ),
-}
-"""Ridge with next to no penalty on one-hot, median imputation and missing flags; LightGBM 4 as it comes."""
+LIGHTGBM: Config = {
+    "n_estimators": 100, "num_leaves": 31, "learning_rate": 0.1, "min_child_samples": 20, "min_data_per_group": 100
+}  # fmt: skip
+"""LightGBM 4 as it comes."""
 
 
-def predict(task: Task, split: Split, matrix: np.ndarray, shared: Shared, engine: Engine) -> dict[str, np.ndarray]:
-    """Predictions (n,) for the holdout by each baseline's name. matrix: the encoded holdout."""
+def learnt(kind: str) -> dict[str, tuple[str, Config]]:
+    """The learners among the baselines, as their users have them without tuning.
+
+    linear: ridge with next to no penalty, for classes logistic regression with scikit-learn's default penalty, on
+    one-hot, median imputation and missing flags.
+    """
+    alpha = 1e-6 if kind == "regression" else 1.0
+    return {
+        "linear": ("linear", {"numbers": "plain", "alpha": alpha}),
+        "lightgbm_defaults": ("lightgbm", LIGHTGBM),
+    }
+
+
+def predict(
+    task: Task, split: Split, table: pa.Table, matrix: np.ndarray, shared: Shared, engine: Engine
+) -> dict[str, np.ndarray]:
+    """Predictions (n, outputs) for the holdout by each baseline's name.
+
+    table: the source table; matrix: the encoded holdout. Raises as `rules.predict`.
+    """
     tickets = {
         name: engine.submit(trial.refit, shared, learner, config, int(config.get("n_estimators", 0)))
-        for name, (learner, config) in LEARNT.items()
+        for name, (learner, config) in learnt(task.kind).items()
     }
-    out = {"mean": np.full(len(split.holdout), split.train.target.mean())}
-    for baseline in task.baselines:
-        out[baseline.name] = _median_by(baseline, split)
+    out = rules.predict(task, split, table)
     for name, ticket in tickets.items():
-        out[name] = trial.from_text(engine.result(ticket), matrix.shape[1]).predict(matrix)
+        models, link = trial.unpack(engine.result(ticket), matrix.shape[1])
+        out[name] = Member(name, 1.0, tuple(models), link).predict(matrix)
     return out
-
-
-def _median_by(baseline: Baseline, split: Split) -> np.ndarray:
-    """The median target of training rows with the same value; of all of them where there is none."""
-    keys = split.train.columns[baseline.median_by]
-    medians: dict[object, float] = {}
-    for value in {key for key in keys.tolist() if key is not None and key == key}:
-        medians[value] = float(np.median(split.train.target[keys == value]))
-    overall = float(np.median(split.train.target))
-    return np.array([medians.get(key, overall) for key in split.holdout.columns[baseline.median_by].tolist()])

@@ -48,12 +48,15 @@ def calibrate(
     uses_scale = _interval_score(residual, sized, level) < plain_score * (1 - MIN_SCALE_GAIN)
     scores = residual / (sized if uses_scale else typical)
     chooser = GroupNames(encoder)
-    cells, rows = _cells(chooser, matrix, scores)
+    cells, rows = cells_of(chooser, matrix, scores)
     return Calibration(Distribution(task, cells, chooser), floor if uses_scale else typical, uses_scale, rows)
 
 
-def _cells(chooser: GroupNames, matrix: np.ndarray, scores: np.ndarray) -> tuple[dict[str, Cell], dict[str, int]]:
-    """One cell for all rows, and one for each combination of groups with rows enough; and every cell's row count."""
+def cells_of(chooser: GroupNames, matrix: np.ndarray, scores: np.ndarray) -> tuple[dict[str, Cell], dict[str, int]]:
+    """One cell for all rows, one for each combination of groups with MIN_CELL rows, and the rows of every combination.
+
+    matrix: (n, fields) encoded; scores: (n,) in any order.
+    """
     members: dict[str, list[int]] = {ALL: list(range(len(scores)))}
     for position, row in enumerate(matrix):
         names = chooser.of(row)

@@ -1,8 +1,8 @@
-"""From a table to learnable rows: columns, target, holdout and folds, all by one seed."""
+"""From a table to learnable rows: columns, target, weight, and what they are split by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,26 +16,28 @@ MIN_ROWS = 50
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled rows. columns: as `offline.columns`; target: (n,) in the target's unit."""
+    """Labelled rows. columns: as `offline.columns`; target: (n,) in the target's unit, or places of `classes`.
+
+    weight: (n,) how much each row counts, or None for all alike; classes: as `offline.classes`.
+    by: (n,) the group or time that the Task splits by, as `offline.split_by`, or None.
+    number: (n,) each row's place in the source table, or None where rows were made without one.
+    """
 
     columns: dict[str, np.ndarray]
     target: np.ndarray
+    weight: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    by: np.ndarray | None = None
+    number: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
     def take(self, index: np.ndarray) -> Rows:
         """The rows at these places, in that order."""
-        return Rows({name: column[index] for name, column in self.columns.items()}, self.target[index])
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows to learn from, rows to report on (touched once), and the fold (0..K-1) of each row to learn from."""
-
-    train: Rows
-    holdout: Rows
-    folds: np.ndarray
+        columns = {name: column[index] for name, column in self.columns.items()}
+        weight, by, number = (None if array is None else array[index] for array in (self.weight, self.by, self.number))
+        return replace(self, columns=columns, target=self.target[index], weight=weight, by=by, number=number)
 
 
 UNKNOWN_SHARE = 0.05
@@ -58,7 +60,7 @@ def with_unknowns(task: Task, rows: Rows, seed: int) -> Rows:
             continue
         columns[field.name] = column.copy()
         columns[field.name][hidden] = None if field.type == "category" else np.nan
-    return Rows(columns, rows.target)
+    return replace(rows, columns=columns)
 
 
 def labelled(task: Task, source: offline.Source) -> Rows:
@@ -70,23 +72,6 @@ def labelled(task: Task, source: offline.Source) -> Rows:
             f"{task.task} has {len(known)} rows with a {task.target.name}; at least {MIN_ROWS} are needed.\n"
             "Add rows, or check the WHERE of data.sql."
         )
-    return Rows(offline.columns(task, source.table), target).take(known)
-
-
-def split(task: Task, rows: Rows, seed: int) -> Split:
-    """Hold out and fold at random, stratified by tenths of the target so that each part has the same spread."""
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(rows))
-    ranked = order[np.argsort(rows.target[order], kind="stable")]  # ties in random order
-    block = round(1.0 / task.split.holdout)
-    held = np.zeros(len(rows), dtype=bool)
-    for start in range(0, len(ranked), block * 10):
-        part = ranked[start : start + block * 10]
-        held[random.permutation(part)[: round(len(part) * task.split.holdout)]] = True
-    train = np.flatnonzero(~held)
-    ranked_train = ranked[~held[ranked]]
-    fold_of = np.empty(len(rows), dtype=np.int64)
-    for start in range(0, len(ranked_train), task.split.folds):
-        part = ranked_train[start : start + task.split.folds]
-        fold_of[part] = random.permutation(task.split.folds)[: len(part)]
-    return Split(rows.take(train), rows.take(np.flatnonzero(held)), fold_of[train])
+    weight, classes = offline.weight(task, source.table), tuple(offline.classes(task, source.table))
+    by, number = offline.split_by(task, source.table), np.arange(source.table.num_rows)
+    return Rows(offline.columns(task, source.table), target, weight, classes, by, number).take(known)

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from feature_store.task import Event, Task
+from feature_store.task import Event, Kind, Task
 from serving.distribution import GroupNames
 from serving.encode import Encoder
+from training import losses, measures
+from training.measures import mean
+from training.measures import point_metrics as point_metrics
+
+GROUP_METRICS: dict[Kind, tuple[str, ...]] = {
+    "regression": ("rmse", "mae", "bias", "coverage", "mean_width"),
+    "binary": ("auc", "log_loss", "brier", "base_rate", "mean_chance", "set_coverage", "mean_set_size"),
+    "multiclass": ("log_loss", "accuracy", "brier", "set_coverage", "mean_set_size"),
+}
+"""What is reported of each group, besides its `n` and the band of the search's metric."""
+
+
+def predictions(classes: tuple[str, ...], answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(n, outputs) of answers: the value, the positive class's probability, or one probability a class.
+
+    classes: () for regression; (negative, positive) for binary; all words of a multiclass target in their order.
+    """
+    if classes and answers and "probabilities" in answers[0] and "value" not in answers[0]:
+        rows = [[answer["probabilities"][word] for word in classes] for answer in answers]
+        return np.array(rows, dtype=float).reshape(len(answers), len(classes))
+    return np.array([answer["value"] for answer in answers], dtype=float).reshape(-1, 1)
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """The holdout rows as requests, their true values (n,), their answers, and their groups' names."""
+    """The holdout rows as requests, their true values or places of classes (n,), their answers, their groups' names.
+
+    weight: (n,) how much each row counts, or None for all alike; classes: the words of a class target in their order.
+    """
 
     rows: list[dict[str, Any]]
     target: np.ndarray
     answers: list[dict[str, Any]]
     groups: list[tuple[str, ...]]
+    weight: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(n, outputs) answered values or probabilities."""
+        return predictions(self.classes, self.answers)
 
     @property
     def value(self) -> np.ndarray:
-        """(n,) answered values."""
-        return np.array([answer["value"] for answer in self.answers])
+        """(n,) answered values; the positive class's probability."""
+        return self.predicted[:, 0]
 
     @property
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
@@ -34,9 +67,26 @@ class Holdout:
         low, high = np.array(ends).reshape(-1, 2).T
         return low, high
 
+    @cached_property
+    def covered(self) -> np.ndarray:
+        """(n,) whether the interval, or the set of classes, holds the truth."""
+        if not self.classes:
+            low, high = self.interval
+            return np.asarray((low <= self.target) & (self.target <= high))
+        true = [self.classes[int(place)] for place in self.target]
+        return np.array([word in answer["set"] for word, answer in zip(true, self.answers, strict=True)])
+
     def chance(self, event: str) -> np.ndarray:
         """(n,) answered probabilities of an event."""
         return np.array([answer["events"][event] for answer in self.answers])
+
+    def take(self, inside: np.ndarray) -> Holdout:
+        """The rows at these places or where it is true, in their order."""
+        places = np.flatnonzero(inside) if inside.dtype == bool else inside
+        weight = None if self.weight is None else self.weight[places]
+        rows, answers = ([part[place] for place in places] for part in (self.rows, self.answers))
+        groups = [self.groups[place] for place in places]
+        return Holdout(rows, self.target[places], answers, groups, weight, self.classes)
 
 
 def group_names(encoder: Encoder, matrix: np.ndarray) -> list[tuple[str, ...]]:
@@ -46,53 +96,77 @@ def group_names(encoder: Encoder, matrix: np.ndarray) -> list[tuple[str, ...]]:
 
 
 def metrics(task: Task, holdout: Holdout) -> dict[str, float]:
-    """Point error, interval quality and event quality, each in one number."""
-    low, high = holdout.interval
-    out = point_metrics(holdout.target, holdout.value) | _interval_metrics(
-        holdout.target, low, high, task.answers.interval
-    )
+    """Point error, the quality of intervals or sets, and of events, each in one number; see `point_metrics`.
+
+    Besides: regression: coverage, mean_width, winkler, and of each event _rate, _mean_chance, _brier and _auc.
+    binary, multiclass: set_coverage, mean_set_size. binary: mean_chance.
+    """
+    target, weight = holdout.target, holdout.weight
+    out = point_metrics(task.kind, target, holdout.predicted, weight)
+    if task.kind != "regression":
+        sizes = np.array([len(answer["set"]) for answer in holdout.answers])
+        chance = {"mean_chance": mean(holdout.value, weight)} if task.kind == "binary" else {}
+        return out | chance | {"set_coverage": mean(holdout.covered, weight), "mean_set_size": mean(sizes, weight)}
+    out |= _interval_metrics(holdout, task.answers.interval)
     for event in task.answers.events:
-        came_true, chance = happened(event, holdout.target), holdout.chance(event.name)
-        out[f"{event.name}_rate"] = float(np.mean(came_true))
-        out[f"{event.name}_mean_chance"] = float(np.mean(chance))
-        out[f"{event.name}_brier"] = float(np.mean((chance - came_true) ** 2))
+        came_true, chance_of = happened(event, target), holdout.chance(event.name)
+        out[f"{event.name}_rate"] = mean(came_true, weight)
+        out[f"{event.name}_mean_chance"] = mean(chance_of, weight)
+        out[f"{event.name}_brier"] = mean((chance_of - came_true) ** 2, weight)
         if came_true.any() and not came_true.all():
-            out[f"{event.name}_auc"] = float(roc_auc_score(came_true, chance))
+            out[f"{event.name}_auc"] = float(roc_auc_score(came_true, chance_of, sample_weight=weight))
     return out
 
 
-def point_metrics(target: np.ndarray, value: np.ndarray) -> dict[str, float]:
-    """RMSE, MAE and bias in the target's unit, and R2."""
-    error = target - value
-    spread = float(np.sum((target - target.mean()) ** 2))
-    return {
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "mae": float(np.mean(np.abs(error))),
-        "r2": 1.0 - float(np.sum(error**2)) / spread if spread else 0.0,
-        "bias": float(-error.mean()),
-    }
-
-
-def _interval_metrics(target: np.ndarray, low: np.ndarray, high: np.ndarray, level: float) -> dict[str, float]:
+def _interval_metrics(holdout: Holdout, level: float) -> dict[str, float]:
+    (low, high), target = holdout.interval, holdout.target
     miss = np.maximum(low - target, 0) + np.maximum(target - high, 0)
     return {
-        "coverage": float(np.mean((low <= target) & (target <= high))),
-        "mean_width": float(np.mean(high - low)),
-        "winkler": float(np.mean(high - low + 2 / (1 - level) * miss)),
+        "coverage": mean(holdout.covered, holdout.weight),
+        "mean_width": mean(high - low, holdout.weight),
+        "winkler": mean(high - low + 2 / (1 - level) * miss, holdout.weight),
     }
 
 
 def by_group(task: Task, holdout: Holdout) -> dict[str, dict[str, float]]:
-    """The same for each declared group, by its name: n, rmse, mae, bias, coverage, mean_width."""
+    """For each declared group, by its name: n, GROUP_METRICS, and `low`, `high`: the search's metric's 95 % band.
+
+    A binary group of one class alone has no `auc`, and then no band of it.
+    """
     out: dict[str, dict[str, float]] = {}
-    low, high = holdout.interval
     for name in sorted({name for names in holdout.groups for name in names}):
-        inside = np.array([name in names for names in holdout.groups])
-        point = point_metrics(holdout.target[inside], holdout.value[inside])
-        interval = _interval_metrics(holdout.target[inside], low[inside], high[inside], task.answers.interval)
-        kept = {key: point[key] for key in ("rmse", "mae", "bias")}
-        out[name] = {"n": int(inside.sum()), **kept, "coverage": interval["coverage"],
-                     "mean_width": interval["mean_width"]}  # fmt: skip
+        part = holdout.take(np.array([name in names for names in holdout.groups]))
+        measured = metrics(task, part)
+        row = {"n": len(part.rows)} | {key: measured[key] for key in GROUP_METRICS[task.kind]}
+        one_class = task.kind == "binary" and len(set(part.target.tolist())) < 2
+        if one_class:
+            del row["auc"]
+        if not (one_class and task.search.metric == "auc"):
+            row["low"], row["high"] = measures.band(task.search.metric, part.target, part.predicted, part.weight)
+        out[name] = row
+    return out
+
+
+def by_decile(task: Task, holdout: Holdout) -> list[dict[str, float]]:
+    """Error along the answer: up to ten parts of equal weight, lowest answer first (equal answers stay together).
+
+    The answer is the value, the positive class's chance, or a multiclass answer's highest probability. Each: n,
+    predicted (its mean), observed (mean truth: value, share positive, share right), `low`, `high` (95 % band of the
+    observed mean minus the predicted one), loss (the search's metric; log_loss for auc), coverage.
+    """
+    weight, sure = holdout.weight, holdout.predicted.max(axis=1)
+    true = holdout.predicted.argmax(axis=1) == holdout.target if task.kind == "multiclass" else holdout.target
+    metric = "log_loss" if task.search.metric == "auc" else task.search.metric
+    out = []
+    for part in measures.bins(sure, weight):
+        share = None if weight is None else weight[part]
+        low, high = measures.mean_band(true[part] - sure[part], share)
+        out.append({
+            "n": len(part), "predicted": mean(sure[part], share), "observed": mean(true[part], share),
+            "low": low, "high": high,
+            "loss": losses.loss(metric, holdout.target[part], holdout.predicted[part], share),
+            "coverage": mean(holdout.covered[part], share),
+        })  # fmt: skip
     return out
 
 

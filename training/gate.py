@@ -2,81 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from feature_store.task import Task
+from training.paired import Difference, Ground, compare, compare_groups
 
-DRAWS = 1000
-"""Resamples of a bootstrap."""
+GROUP_ROWS = 100
+"""A declared group of so many rows may stop a promotion; the interval of a smaller one is not to be relied on."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`promote` or `reject`, and the reasons in words: `better than mean`, `not told apart from champion-3`."""
+    """`promote`, `challenger` or `reject`, and the reasons in words, as in `better than mean`.
+
+    A reason is `better than`, `no worse than`, `not told apart from` or `worse than` a rival, of a group: `worse than
+    champion-3 for plurality=twins`. differences: to each rival; groups: to the champion within each declared group.
+    """
 
     decision: str
     reasons: list[str]
+    differences: dict[str, Difference] = field(default_factory=dict)
+    groups: dict[str, Difference] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"decision": self.decision, "reasons": self.reasons}
+        return {
+            "decision": self.decision,
+            "reasons": self.reasons,
+            "differences": {name: found.to_json() for name, found in self.differences.items()},
+            "groups": {name: found.to_json() for name, found in self.groups.items()},
+        }
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean difference of the loss of two predictions of the same rows, with its interval; below 0 the first is better.
+def judge(
+    task: Task,
+    ground: Ground,
+    predicted: np.ndarray,
+    baselines: Mapping[str, np.ndarray],
+    champion: Mapping[str, np.ndarray],
+    seed: int,
+) -> Verdict:
+    """What a version has earned. predicted, baselines and the champion (none or one, by its name): (n, outputs) each.
 
-    The loss of a row is the squared error for rmse and the absolute error for mae.
+    reject: worse than a baseline of the gate, than the mean or the prior, or than the champion.
+    promote: better than the mean or the prior; and better than the champion or surely no worse by `gate.margin` of
+    its loss, with no group of GROUP_ROWS that is surely worse, and worse by more than that margin. With `auc` a group
+    needs both classes. challenger: all between.
     """
-
-    n: int
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def word(self) -> str:
-        """What the interval allows to say of the first."""
-        if self.low > 0:
-            return "worse than"
-        return "better than" if self.high < 0 else "not told apart from"
-
-
-def judge(task: Task, target: np.ndarray, value: np.ndarray, rivals: Mapping[str, np.ndarray], seed: int) -> Verdict:
-    """Whether a version is no worse than each rival, with the gate's confidence.
-
-    target: (n,) true values of the holdout; value: (n,) the version's; rivals: (n,) each, by name.
-    """
-    found = {name: compare(task, target, value, rival, seed).word for name, rival in rivals.items()}
-    decision = "reject" if "worse than" in found.values() else "promote"
-    return Verdict(decision, [f"{word} {name}" for name, word in found.items()])
+    constant = "mean" if task.kind == "regression" else "prior"
+    names = dict.fromkeys([*task.gate.baselines, constant])
+    rivals = {name: baselines[name] for name in names} | dict(champion)
+    found = {name: compare(task, ground, predicted, rival, seed) for name, rival in rivals.items()}
+    reasons = [f"{_finding(task, found[name], name in champion)} {name}" for name in rivals]
+    groups: dict[str, Difference] = {}
+    held_back = found[constant].word != "better than"
+    for name, rival in champion.items():
+        groups = compare_groups(task, ground, predicted, rival, seed, shared=True)
+        worse = [group for group, difference in groups.items() if _suffers(task, difference)]
+        reasons += [f"worse than {name} for {group}" for group in worse]
+        held_back |= bool(worse) or _finding(task, found[name], True) == "not told apart from"
+    rejected = any(difference.word == "worse than" for difference in found.values())
+    decision = "reject" if rejected else "challenger" if held_back else "promote"
+    return Verdict(decision, reasons, found, groups)
 
 
-def compare(task: Task, target: np.ndarray, one: np.ndarray, other: np.ndarray, seed: int) -> Difference:
-    """Paired bootstrap of the rows' difference in loss; all arrays (n,)."""
-    difference = _row_loss(task.search.metric, target, one) - _row_loss(task.search.metric, target, other)
-    random, n = np.random.default_rng(seed), len(difference)
-    means = [float(difference[random.integers(0, n, n)].mean()) for _ in range(DRAWS)]
-    tail = (1 - task.gate.confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Difference(n, float(difference.mean()), float(low), float(high))
+def _finding(task: Task, difference: Difference, reigning: bool) -> str:
+    """The word of a difference; of one to the champion also whether it is surely within the margin."""
+    told = difference.word
+    return (
+        "no worse than" if reigning and told == "not told apart from" and difference.within(task.gate.margin) else told
+    )
 
 
-def compare_groups(
-    task: Task, target: np.ndarray, one: np.ndarray, other: np.ndarray, groups: Sequence[tuple[str, ...]], seed: int
-) -> dict[str, Difference]:
-    """The same for all rows and for each group with 30 rows or more; groups: the names that each row belongs to."""
-    out = {"all": compare(task, target, one, other, seed)}
-    for name in sorted({name for names in groups for name in names}):
-        inside = np.array([name in names for names in groups])
-        if inside.sum() >= 30:
-            out[name] = compare(task, target[inside], one[inside], other[inside], seed)
-    return out
-
-
-def _row_loss(metric: str, target: np.ndarray, value: np.ndarray) -> np.ndarray:
-    return np.asarray((target - value) ** 2 if metric == "rmse" else np.abs(target - value))
+def _suffers(task: Task, difference: Difference) -> bool:
+    """Whether a group is large enough, surely worse, and by more than the margin."""
+    worse = difference.word == "worse than" and difference.mean > task.gate.margin * difference.other
+    return worse and difference.n >= GROUP_ROWS

@@ -1,28 +1,42 @@
-"""From rows to a calibrated ensemble: search, choose, size the residuals, calibrate, refit."""
+"""From rows to a calibrated ensemble: search, choose, make the members, calibrate."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from feature_store.task import Budget, Task
-from serving.bundle import Member, Model
+from serving.classes import Classes
+from serving.distribution import Distribution
 from serving.encode import Encoder
-from training import baseline, conformal, ensemble, trial
-from training.conformal import Calibration
-from training.dataset import Rows, Split
-from training.engine import Engine
-from training.learners import Columns
+from serving.ensemble import Model
+from training import calibrate, conformal, ensemble, members, trial
+from training.dataset import Rows
+from training.engine import Engine, Ticket
+from training.ensemble import Bounds, Ensemble
+from training.job import Columns
+from training.members import Kept, Making
 from training.progress import Progress
 from training.runlog import RunLog, Trial
 from training.search import Search
-from training.trial import Shared
+from training.trial import Shared, TrialResult
 
 SCALE = ("lightgbm", {"n_estimators": 400, "num_leaves": 12, "learning_rate": 0.05, "min_child_samples": 100,
                       "colsample_bytree": 0.7})  # fmt: skip
 """The model of the residual's size: smooth on purpose."""
+
+SCALE_FOLDS = 5
+
+SEARCHING = 0.85
+"""Of a budget in seconds, the share that the search takes; the rest is for choosing, fitting and calibrating."""
+
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Places of the rows to fit and to validate, for each fold."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +49,16 @@ class Workshop:
     log: RunLog
     seed: int
 
-    def share(self, name: str, metric: str, matrix: np.ndarray, target: np.ndarray, folds: np.ndarray) -> Shared:
-        """Lay arrays where the workers find them, under a name of the run's folder."""
-        shared = Shared(self.log.folder / name, _columns(self.task), metric, self.seed)
-        return shared.put(matrix, target, folds)
+    def share(self, name: str, rows: Rows, matrix: np.ndarray, folds: Folds) -> Shared:
+        """Lay arrays where the workers find them, under a name of the run's folder. matrix: the encoded rows."""
+        arrays = {"matrix": matrix, "target": rows.target}
+        if rows.weight is not None:
+            arrays["weight"] = rows.weight
+        for number, (fit, valid) in enumerate(folds):
+            arrays |= {f"fit_{number}": fit, f"valid_{number}": valid}
+        put = self.engine.put(arrays, self.log.folder / name)
+        outputs = len(rows.classes) if self.task.kind == "multiclass" else 1
+        return Shared(put, columns(self.encoder), self.task.kind, outputs, self.task.search.metric, self.seed)
 
     def clear(self) -> None:
         """Delete what was laid out: copies of the table serve only a search that may be resumed."""
@@ -47,54 +67,109 @@ class Workshop:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """How the ensemble's values become answers.
+
+    scale: the model of the residual's size, or None for `floor` throughout; cells: training rows of each group and
+    cell; facts: what the calibration found.
+    """
+
+    distribution: Distribution | Classes
+    scale: Model | None
+    floor: float
+    cells: dict[str, int]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Learnt:
-    """Trials, the chosen ones with their weights, their models on all rows, and the calibration."""
+    """Trials, the chosen ones with their weights, how they became members, and how these answer.
+
+    shared: what the trials worked on, as long as the workshop is not cleared.
+    """
 
     trials: list[Trial]
     chosen: list[tuple[Trial, float]]
-    members: list[Member]
-    scale: Model | None
-    calibration: Calibration
+    ensemble: Ensemble
+    kept: Kept
+    answering: Answering
+    shared: Shared
 
 
-def learn(shop: Workshop, rows: Rows, folds: np.ndarray, budget: Budget, progress: Progress) -> Learnt:
-    """Search on the folds, then choose, calibrate and refit. rows: to learn from; folds: (n,) their folds."""
-    task, engine = shop.task, shop.engine
-    matrix, target, metric = shop.encoder.columns(rows.columns), rows.target, task.search.metric
-    shared = shop.share("shared", metric, matrix, target, folds)
-    trials = Search(engine, shared, shop.log, budget, task.search.learners, shop.seed, progress).run()
+def learn(shop: Workshop, rows: Rows, folds: Folds, budget: Budget, progress: Progress) -> Learnt:
+    """Search on the folds, then choose, make the members and calibrate. rows: to learn from."""
+    start = time.monotonic()
+    task, matrix = shop.task, shop.encoder.columns(rows.columns)
+    shared = shop.share("shared", rows, matrix, folds)
+    searching = budget if budget.trials else Budget(seconds=SEARCHING * (budget.seconds or 60.0))
+    trials = Search(shop.engine, shared, shop.log, searching, task.search.learners, shop.seed, progress).run()
+    progress.stage("choose")
+    seen = np.sort(np.concatenate([valid for _, valid in folds]))
+    judged = rows.take(seen)
     good = sorted((t for t in trials if t.loss is not None), key=lambda t: t.number)
-    progress.stage("choosing the ensemble and calibrating")
-    best = ensemble.select(metric, target, [shop.log.oof(t) for t in good], task.search.max_members)
+    oofs = [shop.log.oof(t)[seen] for t in good]
+    best = _choose(shop, judged, good, oofs)
     chosen = [(good[index], weight) for index, weight in best.weights.items()]
-    refits = [engine.submit(trial.refit, shared, t.learner, t.config, t.rounds) for t, _ in chosen]
-    sizes = shop.share("sizes", "rmse", matrix, np.abs(target - best.oof), folds)
-    sized = engine.result(engine.submit(trial.run, sizes, *SCALE))
-    calibration = conformal.calibrate(task, shop.encoder, matrix, target, best.oof, sized.oof)
-    width = matrix.shape[1]
+    oof = np.asarray(sum(weight * oofs[index] for index, weight in best.weights.items()))
+    progress.ensemble(best.loss)
+    progress.stage("calibrate", "making the members and calibrating")
+    # What answers is calibrated while the members are made: neither waits for the other.
+    size = None if task.kind != "regression" else _begin_size(shop, judged, matrix[seen], oof)
+    making = Making(shop.engine, shared, shop.log, task.search.max_row_us, _clock(budget, start))
+    kept = members.make(making, chosen)
+    answering = (
+        _classes(shop, judged, matrix[seen], oof) if size is None else _values(shop, judged, matrix[seen], oof, size)
+    )
+    return Learnt(trials, chosen, best, kept, answering, shared)
+
+
+def _choose(shop: Workshop, rows: Rows, trials: list[Trial], oofs: list[np.ndarray]) -> Ensemble:
+    search = shop.task.search
+    found = ensemble.candidates(search.metric, rows.target, rows.weight, oofs, [trial.row_us for trial in trials])
+    names = [trial.learner for trial in trials]
+    return ensemble.select(found, names, Bounds(search.max_members, search.max_row_us), shop.seed)
+
+
+def _clock(budget: Budget, start: float) -> Callable[[], float | None]:
+    """Seconds that a budget in seconds has left; None for one in trials."""
+    seconds = None if budget.trials else budget.seconds or 60.0
+    return lambda: None if seconds is None else seconds - (time.monotonic() - start)
+
+
+def _begin_size(shop: Workshop, rows: Rows, matrix: np.ndarray, oof: np.ndarray) -> tuple[Shared, Ticket]:
+    """Start to learn the size of the residuals."""
+    part = np.random.default_rng(shop.seed).permutation(len(rows)) % SCALE_FOLDS
+    folds = [(np.flatnonzero(part != number), np.flatnonzero(part == number)) for number in range(SCALE_FOLDS)]
+    residual = np.abs(rows.target - oof[:, 0])
+    sizes = shop.share("sizes", replace(rows, target=residual), matrix, folds)
+    free = replace(sizes.columns, monotone=(0,) * matrix.shape[1])
+    sizes = replace(sizes, metric="rmse", columns=free)
+    return sizes, shop.engine.submit(trial.run, sizes, *SCALE)
+
+
+def _values(shop: Workshop, rows: Rows, matrix: np.ndarray, oof: np.ndarray, size: tuple[Shared, Ticket]) -> Answering:
+    shared, ticket = size
+    sized: TrialResult = shop.engine.result(ticket)
+    found = conformal.calibrate(shop.task, shop.encoder, matrix, rows.target, oof[:, 0], sized.oof[:, 0])
     scale = None
-    if calibration.uses_scale:
-        scale = trial.from_text(engine.result(engine.submit(trial.refit, sizes, *SCALE, sized.rounds)), width)
-    members = [
-        Member(t.learner, weight, trial.from_text(engine.result(ticket), width))
-        for (t, weight), ticket in zip(chosen, refits, strict=True)
-    ]
-    return Learnt(trials, chosen, members, scale, calibration)
+    if found.uses_scale:
+        packed = shop.engine.result(shop.engine.submit(trial.refit, shared, *SCALE, sized.rounds))
+        scale = trial.unpack(packed, matrix.shape[1])[0][0]
+    return Answering(found.distribution, scale, found.floor, found.group_rows, {})
 
 
-def baselines(shop: Workshop, split: Split, holdout: np.ndarray) -> dict[str, np.ndarray]:
-    """Each baseline's predictions (n,) for the encoded holdout.
-
-    They learn from the table as it is, without the values that `with_unknowns` hides from the search.
-    """
-    matrix = shop.encoder.columns(split.train.columns)
-    shared = shop.share("plain", shop.task.search.metric, matrix, split.train.target, split.folds)
-    return baseline.predict(shop.task, split, holdout, shared, shop.engine)
+def _classes(shop: Workshop, rows: Rows, matrix: np.ndarray, oof: np.ndarray) -> Answering:
+    classes, facts = calibrate.calibrate(shop.task, shop.encoder, matrix, rows.target, oof, rows.weight)
+    return Answering(classes, None, 0.0, facts.pop("cells"), facts)
 
 
-def _columns(task: Task) -> Columns:
+def columns(encoder: Encoder) -> Columns:
+    """What learners must know of the matrix that this encoder makes."""
+    fields = encoder.task.fields
     direction = {"increasing": 1, "decreasing": -1, None: 0}
+    categories = [(index, field.name) for index, field in enumerate(fields) if field.type == "category"]
     return Columns(
-        categories=tuple(i for i, field in enumerate(task.fields) if field.type == "category"),
-        monotone=tuple(direction[field.monotone] if field.type == "number" else 0 for field in task.fields),
+        categories=tuple(index for index, _ in categories),
+        sizes=tuple(len(encoder.categories[name]) + 1 for _, name in categories),
+        monotone=tuple(direction[field.monotone] if field.type == "number" else 0 for field in fields),
     )

@@ -1,151 +1,225 @@
-"""The report of a version: one self-contained HTML page, in English and in Chinese."""
+"""The report of a version: one self-contained HTML page that a person enjoys reading, in English and in Chinese."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
+from markupsafe import Markup, escape
 
-from feature_store.task import Task
+from training.evaluate import GROUP_METRICS
+from training.figures.seen import Scene, Seen
+from training.figures.style import drawn_in
+from training.figures.words import FIGURES, METRICS, closed_up, rival
 from training.gate import Verdict
+from training.headline import headline, in_unit, per_cent, weaker_groups
+from training.measures import COLUMNS, HIGHER_IS_BETTER, IN_UNIT, SHARES
+from training.report_words import WORDS
+from training.runlog import Trial
 
 _PAGES = Environment(loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined)
 
-WORDS = {
-    "en": {
-        "synthetic": "Trained on synthetic data made by `gancao sample`: for trying out only, never for a patient.",
-        "promote": "Fit to be promoted.",
-        "reject": "Not fit to be promoted.",
-        "because": "In a paired bootstrap on the holdout it is",
-        "better than": "better than {}",
-        "worse than": "worse than {}",
-        "not told apart from": "not told apart from {}",
-        "holdout": "Holdout",
-        "rows": "rows",
-        "bias": "Bias",
-        "linear": "{verdict} ({ours:.{digits}f} against {theirs:.{digits}f} {unit} {metric}).",
-        "better": "It beats the linear baseline",
-        "same": "It can't be told apart from the linear baseline",
-        "worse": "It does not beat the linear baseline",
-        "compared": "All rows of this table were predicted for the same holdout, which took no part in the search.",
-        "interval": "Interval",
-        "covers": "The {level} % interval covered {share} % of the holdout; it is {width} {unit} wide on average.",
-        "group": "Group",
-        "coverage": "Coverage",
-        "width": "Mean width",
-        "cells": "Training rows behind each group's own interval (groups with too few use a larger one):",
-        "events": "Events",
-        "rate": "Came true",
-        "mean_chance": "Mean chance given",
-        "plots": "Plots",
-        "members": "The ensemble",
-        "learner": "Learner",
-        "weight": "Weight",
-        "oof": "Out-of-fold loss",
-        "configuration": "Configuration",
-        "data": "Data",
-        "source": "Source",
-        "trials": "Trials",
-        "findings": "What `gancao check` noticed",
-    },
-    "zh": {
-        "synthetic": "由 `gancao sample` 生成的合成数据训练：仅供试用，不得用于患者。",
-        "promote": "可以上线。",
-        "reject": "不宜上线。",
-        "because": "在留出集上的配对自助检验中：",
-        "better than": "优于 {}",
-        "worse than": "劣于 {}",
-        "not told apart from": "与 {} 无显著差异",
-        "holdout": "留出集",
-        "rows": "行",
-        "bias": "偏差",
-        "linear": "{verdict}（{metric}：{ours:.{digits}f} 对 {theirs:.{digits}f} {unit}）。",
-        "better": "优于线性基线",
-        "same": "与线性基线无显著差异",
-        "worse": "未能优于线性基线",
-        "compared": "本表各行均在同一留出集上预测，留出集未参与搜索。",
-        "interval": "区间",
-        "covers": "{level} % 区间在留出集上覆盖了 {share} %，平均宽度 {width} {unit}。",
-        "group": "分组",
-        "coverage": "覆盖率",
-        "width": "平均宽度",
-        "cells": "各分组区间所依据的训练行数（行数太少的分组使用更大的组）：",
-        "events": "事件",
-        "rate": "实际发生率",
-        "mean_chance": "平均预测概率",
-        "plots": "图",
-        "members": "集成模型",
-        "learner": "学习器",
-        "weight": "权重",
-        "oof": "折外损失",
-        "configuration": "配置",
-        "data": "数据",
-        "source": "来源",
-        "trials": "试验数",
-        "findings": "`gancao check` 的发现",
-    },
-}
+SECTIONS = {
+    "leaderboard": ("leaderboard",),
+    "answers": (
+        "predicted_and_true", "residuals", "confusion", "roc", "precision_recall", "calibration", "error_by_decile",
+        "events",
+    ),
+    "groups": ("error_by_group", "coverage_by_group"),
+    "drivers": ("importance", "shap"),
+    "effort": ("learning_curve", "search"),
+    "members": ("weights",),
+}  # fmt: skip
+"""The figures of each section, in reading order."""
+
+MOST_TRIALS = 20
+_REASON = re.compile(r"(better than|no worse than|not told apart from|worse than) (\S+)(?: (?:for|in|among|of) (.+))?")
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class Origin:
+    """How to make the version again. versions: of what matters, by name; command: for a shell."""
+
+    command: str
+    run: str
+    versions: dict[str, str]
 
 
 def render(
-    task: Task,
-    card: dict[str, Any],
-    verdict: Verdict,
-    members: Sequence[dict[str, Any]],
-    pictures: dict[str, bytes],
-    findings: Sequence[str],
-    lang: str,
+    seen: Seen, verdict: Verdict, origin: Origin, pictures: dict[str, bytes], findings: Sequence[str], lang: str
 ) -> str:
-    """The page in one language. members: learner, weight, loss and config of each; pictures: PNGs by name."""
-    words = dict(WORDS[lang])
-    metric = task.search.metric
-    ours, theirs = card["metrics"][metric], card["baselines"]["linear"][metric]
-    words["linear"] = words["linear"].format(
-        verdict=words[_against_linear(verdict, ours, theirs)],
-        ours=ours,
-        theirs=theirs,
-        unit=task.target.unit,
-        metric=metric.upper(),
-        digits=task.target.digits + 1,
-    )
-    leaderboard = [("gancao", card["metrics"]), *card["baselines"].items()]
+    """The page in one language. pictures: PNGs of `training.plots.all_plots` by name, in that language.
+
+    seen.card: as `training.record` makes it; its `leakage` lists waivers: field, check, figure, reason.
+    """
+    scene, words = Scene(seen, lang), WORDS[lang]
+    trials = sorted((t for t in seen.trials if t.loss is not None), key=lambda trial: trial.loss or 0.0)
     return _PAGES.get_template("report.html").render(
         lang=lang,
-        task=task,
-        card=card,
+        task=seen.task,
+        card=seen.card,
         verdict=verdict,
-        reasons="; ".join(_reason(reason, words) for reason in verdict.reasons),
-        leaderboard=sorted(leaderboard, key=lambda row: row[1][metric]),
-        cells=", ".join(f"{name} {count}" for name, count in card["trained_on"]["cells"].items()),
-        members=[{**member, "config": json.dumps(member["config"])} for member in members],
-        plots={name: base64.b64encode(data).decode() for name, data in pictures.items()},
+        reasons=[reason_in_words(scene, reason) for reason in verdict.reasons],
+        headline=headline(scene, verdict),
+        tiles=_tiles(scene),
+        leaderboard=_leaderboard(scene),
+        events=_events(scene),
+        groups=_groups(scene),
+        cells=_cells(scene),
+        importance=_importance(scene),
+        members=[{**_trial(scene, trial), "weight": weight} for trial, weight in _by_share(seen.chosen)],
+        trials=[_trial(scene, trial) for trial in trials[:MOST_TRIALS]],
+        trials_told=words["trials_told"].format(
+            len(seen.trials), len(seen.trials) - len(trials), min(len(trials), MOST_TRIALS)
+        ),
+        plots=_plots(scene, pictures),
+        rise_head=_rise_head(scene),
+        english_figures=drawn_in(lang) != lang,
         findings=findings,
-        words=words,
-        digits=task.target.digits + 1,
+        waivers=[{**waiver, "field": scene.field(waiver["field"])} for waiver in seen.card.get("leakage", [])],
+        origin=origin,
+        words={key: _code(word) for key, word in words.items()},
     )
 
 
-def _reason(reason: str, words: dict[str, str]) -> str:
-    """A reason of the verdict, `better than mean`, in the language of `words`."""
-    finding, _, baseline = reason.rpartition(" ")
-    return words[finding].format(baseline)
+def _code(words: str) -> Markup:
+    """`words` between backticks become code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))  # noqa: S704 # escaped, our own words
 
 
-def _against_linear(verdict: Verdict, ours: float, theirs: float) -> str:
-    """`better`, `same` or `worse` than the linear baseline; the test's word where the gate has one."""
-    for reason in verdict.reasons:
-        if reason.endswith(" linear"):
-            return {"better": "better", "worse": "worse"}.get(reason.split()[0], "same")
-    return "better" if ours < theirs else "worse"
+def _plots(scene: Scene, pictures: dict[str, bytes]) -> dict[str, list[dict[str, str]]]:
+    """For each section its figures: title, how to read it, and the picture."""
+    told = FIGURES[scene.lang]
+    if scene.task.kind == "multiclass":
+        told = told | {"shap": told["shap_classes"]}
+    return {
+        section: [
+            {
+                "name": name,
+                "title": told[name][0],
+                "read": told[name][1],
+                "data": base64.b64encode(pictures[name]).decode(),
+            }
+            for name in names
+            if name in pictures
+        ]
+        for section, names in SECTIONS.items()
+    }
+
+
+def reason_in_words(scene: Scene, reason: str) -> str:
+    """A reason of the verdict, `better than mean` or `worse than champion-3 for plurality=twins`, as people read it.
+
+    A reason of another form stands for itself.
+    """
+    words, found = WORDS[scene.lang], _REASON.fullmatch(reason)
+    if found is None:
+        return reason
+    told = words[found[1]].format(rival(found[2], scene.lang))
+    return closed_up(words["for"].format(told, scene.group(found[3])) if found[3] else told)
+
+
+def figure(scene: Scene, metric: str, value: float | None) -> str:
+    """One cell of a table: per cent for shares, the target's digits in its unit, and a dash where there is none."""
+    if value is None:
+        return "–"
+    if metric == "n":
+        return f"{value:.0f}"
+    if metric in SHARES:
+        return per_cent(value)
+    return f"{value:.2f}" if metric == "mean_set_size" else scene.number(value, metric)
+
+
+def _tiles(scene: Scene) -> list[tuple[str, str]]:
+    """The four figures to remember, large."""
+    names = {
+        "regression": (scene.metric, "r2", "coverage", "mean_width"),
+        "binary": ("auc", "log_loss", "ece", "set_coverage"),
+        "multiclass": ("accuracy", "log_loss", "set_coverage", "mean_set_size"),
+    }[scene.task.kind]
+    measured = scene.seen.card["metrics"]
+
+    def told(name: str) -> str:
+        if name in IN_UNIT:
+            return in_unit(scene, measured[name], name)
+        return figure(scene, name, measured[name])
+
+    return [(METRICS[scene.lang][name], told(name)) for name in names]
+
+
+def _leaderboard(scene: Scene) -> dict[str, Any]:
+    metric, columns = scene.metric, COLUMNS[scene.task.kind]
+    table = {"gancao": scene.seen.card["metrics"], **scene.seen.card["baselines"]}
+    names = sorted(table, key=lambda name: table[name][metric], reverse=metric in HIGHER_IS_BETTER)
+    return {
+        "heads": [(scene.measure(column), column == metric) for column in columns],
+        "rows": [
+            (rival(name, scene.lang), name == "gancao", [figure(scene, c, table[name].get(c)) for c in columns])
+            for name in names
+        ],
+    }
+
+
+def _groups(scene: Scene) -> dict[str, Any]:
+    """The table of groups, with the band behind the search's own metric."""
+    columns, weak = ("n", *GROUP_METRICS[scene.task.kind]), set(weaker_groups(scene))
+    after = columns.index(scene.metric) + 1
+    rows = []
+    for name, row in scene.seen.card["groups"].items():
+        cells = [figure(scene, column, row.get(column)) for column in columns]
+        ends = [scene.number(row[end], scene.metric) for end in ("low", "high") if end in row]
+        rows.append((scene.group(name), name in weak, [*cells[:after], "–".join(ends) or "–", *cells[after:]]))
+    heads = [METRICS[scene.lang][column] for column in columns]
+    return {"heads": [*heads[:after], WORDS[scene.lang]["band"], *heads[after:]], "rows": rows}
+
+
+def _events(scene: Scene) -> list[dict[str, str]]:
+    measured = scene.seen.card["metrics"]
+    return [
+        {
+            "label": event.label[scene.lang],
+            "rate": per_cent(measured[f"{event.name}_rate"]),
+            "mean_chance": per_cent(measured[f"{event.name}_mean_chance"]),
+            "brier": f"{measured[f'{event.name}_brier']:.4f}",
+            "auc": f"{measured[f'{event.name}_auc']:.3f}" if f"{event.name}_auc" in measured else "–",
+        }
+        for event in scene.task.answers.events
+    ]
+
+
+def _cells(scene: Scene) -> str:
+    cells: dict[str, int] = scene.seen.card["trained_on"].get("cells") or {}
+    return ", ".join(f"{scene.group(name)} {count}" for name, count in cells.items())
+
+
+def _importance(scene: Scene) -> list[tuple[str, str, str]]:
+    return [
+        (scene.field(one.field), scene.number(one.rise, scene.metric), scene.number(one.spread, scene.metric))
+        for one in scene.seen.insight.importance
+    ]
+
+
+def _rise_head(scene: Scene) -> str:
+    """What importance is measured in: `Rise of RMSE (h)`."""
+    word = WORDS[scene.lang]["fall" if scene.metric == "auc" else "rise"]
+    return closed_up(word.format(scene.measure(scene.metric)))
+
+
+def _by_share(chosen: list[tuple[Trial, float]]) -> list[tuple[Trial, float]]:
+    return sorted(chosen, key=lambda pair: -pair[1])
+
+
+def _trial(scene: Scene, trial: Trial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "learner": trial.learner,
+        "origin": trial.origin,
+        "loss": f"{trial.loss:.5g}" if trial.loss is not None else "",
+        "seconds": f"{trial.seconds:.1f}",
+        "config": json.dumps(trial.config, ensure_ascii=False),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import numpy as np
 from feature_store import offline
 from feature_store.errors import BundleRefused, NotComparable
 from feature_store.settings import Settings
-from feature_store.task import Task
+from feature_store.task import METRICS, Task
 from serving import bundle as bundles
 from serving import encode, predictor
 from serving.fetch import probe
 from serving.predictor import Predictor
-from training import dataset, evaluate, gate
-from training.gate import Difference
+from training import dataset, evaluate, losses, paired, splits
+from training.dataset import Rows
+from training.paired import Ground
 from training.track import Registry, open_registry
 
 
@@ -29,11 +31,14 @@ def holdout_id(task: Task, digest: str, seed: int) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
-def champion(registry: Registry, task: Task, holdout: str, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """The reigning champion's values (n,) for these rows as `{"champion-3": values}`.
+def champion(
+    registry: Registry, task: Task, holdout: str, rows: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """The reigning champion's predictions (n, outputs) for these rows as `{"champion-3": predictions}`.
 
-    Empty when there is none that can be compared: one that held out other rows may have learnt from these, and would
-    seem better than it is; one that asks for fields which the rows lack would seem worse.
+    holdout: as `holdout_id`; classes: the words of a class target in the order of outputs. Empty when there is none
+    that can be compared: one that held out other rows may have learnt from these, and would seem better than it is;
+    one that asks for fields which the rows lack would seem worse; one of other classes answers another question.
     """
     version = registry.champion(task.task)
     if version is None:
@@ -45,9 +50,17 @@ def champion(registry: Registry, task: Task, holdout: str, rows: list[dict[str, 
         answering = fetch(registry, task.task, version)
     except BundleRefused:
         return {}
-    if not set(answering.task.by_name) <= set(task.by_name):
+    asks_more = not set(answering.task.by_name) <= set(task.by_name)
+    if asks_more or answering.task.kind != task.kind or list(answering.bundle.encoder.classes) != list(classes):
         return {}
-    return {f"champion-{version}": np.array([answer["value"] for answer in answering.answer(rows)])}
+    return {f"champion-{version}": _predictions(classes, answering.answer(rows))}
+
+
+def _predictions(classes: Sequence[str], answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(n, outputs) of answers: `value`, or one probability a class in the order of `classes`."""
+    if answers and "probabilities" in answers[0] and "value" not in answers[0]:
+        return np.array([[answer["probabilities"][word] for word in classes] for answer in answers], dtype=float)
+    return np.array([answer["value"] for answer in answers], dtype=float).reshape(-1, 1)
 
 
 def fetch(registry: Registry, task: str, version: str) -> Predictor:
@@ -79,21 +92,36 @@ def compare(task: Task, settings: Settings, one: str | None, other: str | None) 
     first, second = fetch(registry, task.task, one), fetch(registry, task.task, other)
     seed = _shared_seed(task, first, second)
     split = _same_split(first, settings, seed)
-    asked = encode.as_rows(first.task, split.holdout.columns)
-    answers = [[answer["value"] for answer in version.answer(asked)] for version in (first, second)]
-    groups = evaluate.group_names(first.bundle.encoder, first.bundle.encoder.columns(split.holdout.columns))
-    target, values = split.holdout.target, [np.array(answer) for answer in answers]
-    found = gate.compare_groups(first.task, target, values[0], values[1], groups, seed)
+    return beside(first, second, split.holdout, seed)
+
+
+def beside(first: Predictor, second: Predictor, rows: Rows, seed: int) -> dict[str, Any]:
+    """Two versions on the same labelled rows, which neither has learnt from; the first's Task says what is asked."""
+    task, encoder = first.task, first.bundle.encoder
+    asked = encode.as_rows(task, rows.columns)
+    one, other = (_predictions(rows.classes, version.answer(asked)) for version in (first, second))
+    groups = evaluate.group_names(encoder, encoder.columns(rows.columns))
+    ground = Ground(rows.target, rows.weight, groups, paired.units(task, rows))
+    found = {"all": paired.compare(task, ground, one, other, seed)}
+    found |= paired.compare_groups(task, ground, one, other, seed)
     return {
         "task": task.task,
-        "versions": [one, other],
-        "metric": first.task.search.metric,
+        "versions": [first.version, second.version],
+        "metric": task.search.metric,
+        "unit": task.target.unit if task.kind == "regression" else "",
+        "margin": task.gate.margin,
         "metrics": {
-            version: evaluate.point_metrics(target, value) for version, value in zip((one, other), values, strict=True)
+            version.version: _metrics(task, ground, predicted) for version, predicted in ((first, one), (second, other))
         },
-        "verdict": f"{one} is {found['all'].word} {other}",
-        "differences": {name: _plain(difference) for name, difference in found.items()},
+        "verdict": f"{first.version} is {found['all'].word} {second.version}",
+        "differences": {name: difference.to_json() for name, difference in found.items()},
     }
+
+
+def _metrics(task: Task, ground: Ground, predicted: np.ndarray) -> dict[str, float]:
+    """Every metric of the Task's kind; `auc` as such, not as a loss."""
+    found = {name: losses.loss(name, ground.target, predicted, ground.weight) for name in METRICS[task.kind]}
+    return {name: 1 - value if name == "auc" else value for name, value in found.items()}
 
 
 def _shared_seed(task: Task, first: Predictor, second: Predictor) -> int:
@@ -107,21 +135,11 @@ def _shared_seed(task: Task, first: Predictor, second: Predictor) -> int:
     return int(facts[0]["seed"])
 
 
-def _same_split(version: Predictor, settings: Settings, seed: int) -> dataset.Split:
+def _same_split(version: Predictor, settings: Settings, seed: int) -> splits.Split:
     source = offline.fetch(version.task, settings.data)
     if source.digest != version.bundle.card["trained_on"]["digest"]:
         raise NotComparable(
             f"The table of {version.task.task} under {settings.data} is not the one that version {version.version} was "
             "trained on, so its holdout is not known.\nSet GANCAO_DATA to that table."
         )
-    return dataset.split(version.task, dataset.labelled(version.task, source), seed)
-
-
-def _plain(difference: Difference) -> dict[str, Any]:
-    return {
-        "n": difference.n,
-        "mean": difference.mean,
-        "low": difference.low,
-        "high": difference.high,
-        "word": difference.word,
-    }
+    return splits.split(version.task, dataset.labelled(version.task, source), seed)

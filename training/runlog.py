@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from feature_store.errors import RunUnusable
-from training.learners import Config
+from training.job import Config
 
 
 @dataclass(frozen=True)
 class Trial:
     """A finished trial. number: its place in the search; loss: None when it failed, and then `failure` says why.
 
-    elapsed_s: search time spent when it finished, over all resumptions; oof: SHA-256 of its predictions' file.
+    spread: the loss's standard error over folds; elapsed_s: search time spent when it finished, over all resumptions;
+    row_us: what one of its models costs for one row; oof, models: SHA-256 of its predictions' and its models' file.
     """
 
     number: int
@@ -31,18 +33,22 @@ class Trial:
     rounds: int
     seconds: float
     elapsed_s: float
+    spread: float = 0.0
+    row_us: float = 0.0
     oof: str = ""
+    models: str = ""
     failure: str = ""
 
 
 class RunLog:
-    """A run's folder: `run.json` (what it is), `journal.jsonl`, `oof/*.npy`."""
+    """A run's folder: `run.json` (what it is), `journal.jsonl`, `oof/*.npy` and `models/*` a trial."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         """Open a new run, or an old one whose identity must be the same. Raises RunUnusable."""
         self.folder, self.name = folder, folder.name
         self._journal = folder / "journal.jsonl"
-        (folder / "oof").mkdir(parents=True, exist_ok=True)
+        for part in ("oof", "models"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
         stated = folder / "run.json"
         if stated.exists():
             _compare(json.loads(stated.read_text(encoding="utf-8")), identity, folder.name)
@@ -50,16 +56,19 @@ class RunLog:
             _write_durably(stated, json.dumps(identity, indent=1).encode())
         self._mend()
 
-    def append(self, trial: Trial, oof: np.ndarray | None) -> Trial:
+    def append(self, trial: Trial, oof: np.ndarray | None = None, models: bytes = b"") -> Trial:
         """Keep a trial; when this returns, a `kill -9` or a power cut does not lose it."""
         if oof is not None:
-            path = self._oof(trial.number)
-            with path.open("wb") as file:
-                np.save(file, oof, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            _sync_folder(path.parent)
-            trial = Trial(**{**asdict(trial), "oof": hashlib.sha256(path.read_bytes()).hexdigest()})
+            buffer = io.BytesIO()
+            np.save(buffer, oof, allow_pickle=False)
+            digests = [
+                _keep(path, content)
+                for path, content in (
+                    (self._oof(trial.number), buffer.getvalue()),
+                    (self._models(trial.number), models),
+                )
+            ]
+            trial = replace(trial, oof=digests[0], models=digests[1])
         with self._journal.open("ab") as file:
             file.write(json.dumps(asdict(trial), allow_nan=False).encode() + b"\n")
             file.flush()
@@ -71,12 +80,25 @@ class RunLog:
         return list(self._read())
 
     def oof(self, trial: Trial) -> np.ndarray:
-        """The out-of-fold predictions, (n,), of a trial that did not fail."""
+        """The out-of-fold predictions, (n, outputs), of a trial that did not fail."""
         array: np.ndarray = np.load(self._oof(trial.number), allow_pickle=False)
         return array
 
+    def models(self, trial: Trial) -> bytes:
+        """The packed models of a trial that did not fail. Raises RunUnusable when they were altered."""
+        content = self._models(trial.number).read_bytes() if self._models(trial.number).exists() else b""
+        if hashlib.sha256(content).hexdigest() != trial.models:
+            raise RunUnusable(
+                f"Run {self.name}: the models of trial {trial.number} are missing or altered.\n"
+                "Start again without --resume."
+            )
+        return content
+
     def _oof(self, number: int) -> Path:
         return self.folder / "oof" / f"{number:05d}.npy"
+
+    def _models(self, number: int) -> Path:
+        return self.folder / "models" / f"{number:05d}.z"
 
     def _read(self) -> Iterator[Trial]:
         if not self._journal.exists():
@@ -100,6 +122,16 @@ class RunLog:
         if content and not content.endswith(b"\n"):
             whole = content[: content.rfind(b"\n") + 1]
             _write_durably(self._journal, whole)
+
+
+def _keep(path: Path, content: bytes) -> str:
+    """Write durably under the final name; the journal's line alone says that it counts. Returns its SHA-256."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _compare(stated: dict[str, Any], wanted: dict[str, Any], name: str) -> None:

@@ -6,11 +6,12 @@ import io
 import json
 import logging
 import os
+import platform
 import re
 import tempfile
 import time
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from feature_store.errors import RegistryUnreachable, UnknownVersion
 from feature_store.settings import Settings
 from feature_store.task import Task
 from serving.fetch import copy_bundle
+from serving.pyfunc import columns
 from training.runlog import Trial
 
 CHAMPION = "champion"
@@ -41,7 +43,10 @@ _PACKAGES = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Record:
-    """All that a run leaves behind. artifacts: text or bytes by file name; bundle: its folder."""
+    """All that a run leaves behind. artifacts: text or bytes by file name; bundle: its folder.
+
+    curves: metrics over time, by name: (seconds since the start of the search, value), in order.
+    """
 
     task: Task
     name: str
@@ -51,6 +56,7 @@ class Record:
     trials: list[Trial]
     artifacts: dict[str, str | bytes]
     bundle: Path
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
 
 class Registry:
@@ -74,6 +80,7 @@ class Registry:
         run = self._client.create_run(experiment, run_name=record.name, tags=record.tags)
         run_id = run.info.run_id
         self._log(run_id, record.params, record.metrics)
+        self._curves(run_id, record.curves)
         for trial in record.trials:
             self._child(experiment, run_id, trial)
         with tempfile.TemporaryDirectory() as folder:
@@ -100,6 +107,16 @@ class Registry:
         for start in range(0, len(rows), MOST_METRICS):
             self._client.log_batch(run_id, metrics=rows[start : start + MOST_METRICS])
 
+    def _curves(self, run_id: str, curves: dict[str, list[tuple[float, float]]]) -> None:
+        """Each curve as a metric with a step a point, at the moment when it was reached."""
+        for name, points in curves.items():
+            start = time.time() - max((seconds for seconds, _ in points), default=0.0)
+            rows = [
+                Metric(name, value, int((start + seconds) * 1000), step) for step, (seconds, value) in enumerate(points)
+            ]
+            for first in range(0, len(rows), MOST_METRICS):
+                self._client.log_batch(run_id, metrics=rows[first : first + MOST_METRICS])
+
     def _child(self, experiment: str, parent: str, trial: Trial) -> None:
         tags = {"mlflow.parentRunId": parent, "mlflow.runName": f"{trial.number:03d} {trial.learner}"}
         child = self._client.create_run(experiment, tags=tags).info.run_id
@@ -118,7 +135,7 @@ class Registry:
                 loader_module="serving.pyfunc",
                 data_path=str(record.bundle),
                 code_paths=[str(_PACKAGES / "serving"), str(_PACKAGES / "feature_store")],
-                signature=_signature(record.task),
+                signature=_signature(record.task, json.loads((record.bundle / "encoder.json").read_bytes())["classes"]),
                 pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("lightgbm", "numpy", "pydantic")],
                 registered_model_name=record.task.task,
             )
@@ -222,20 +239,14 @@ def environment() -> str:
     return "\n".join(sorted(found, key=str.lower)) + "\n"
 
 
-def trials_table(trials: list[Trial]) -> str:
-    """The trials as CSV, best first, failed ones last."""
-    ordered = sorted(trials, key=lambda trial: (trial.loss is None, trial.loss or 0.0))
-    lines = ["number,learner,origin,loss,rounds,seconds,elapsed_s,failure,config"]
-    for trial in ordered:
-        row = asdict(trial)
-        config = json.dumps(row["config"]).replace('"', '""')
-        cells = [row[k] if row[k] is not None else "" for k in ("number", "learner", "origin", "loss", "rounds")]
-        cells += [f"{trial.seconds:.3f}", f"{trial.elapsed_s:.3f}", trial.failure.replace(",", ";"), f'"{config}"']
-        lines.append(",".join(map(str, cells)))
-    return "\n".join(lines) + "\n"
+def versions() -> dict[str, str]:
+    """The versions that an answer depends on, by name."""
+    names = ("gancao", "lightgbm", "xgboost-cpu", "catboost", "scikit-learn", "flaml", "numpy")
+    there = {d.metadata["Name"].lower(): d.version for d in metadata.distributions() if d.metadata["Name"]}
+    return {"python": platform.python_version(), **{name: there[name] for name in names if name in there}}
 
 
-def _signature(task: Task) -> ModelSignature:
+def _signature(task: Task, classes: list[str]) -> ModelSignature:
     """Fields by name, of any type: the Task's own check judges values.
 
     A type here would make MLflow refuse whole numbers and all-null columns, and read a flag's null as false.
@@ -244,7 +255,6 @@ def _signature(task: Task) -> ModelSignature:
         ColSpec(AnyType(), field.name, required=field.required)  # type: ignore[no-untyped-call]
         for field in task.fields
     ]
-    outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.double, name) for name in ("value", "low", "high")]
-    outputs += [ColSpec(DataType.double, f"p_{event.name}") for event in task.answers.events]
-    outputs += [ColSpec(DataType.string, "group"), ColSpec(DataType.string, "warnings")]
+    types = {float: DataType.double, str: DataType.string}
+    outputs: list[ColSpec | TensorSpec] = [ColSpec(types[kind], name) for name, kind in columns(task, classes)]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

@@ -24,16 +24,21 @@ from serving import encode, predictor
 from serving.bundle import Bundle
 from serving.encode import Encoder
 from serving.predictor import Predictor
-from training import dataset, evaluate, gate, golden, plots, record
-from training.dataset import Split
-from training.engine import LocalEngine
+from training import dataset, evaluate, gate, golden, leakage, plots, record, splits
+from training.engines import open_engine
 from training.evaluate import Holdout
+from training.figures.seen import Seen
+from training.fit import assemble, warm
 from training.gate import Verdict
-from training.learn import Learnt, Workshop, baselines, learn
+from training.insights import baselines, insight
+from training.learn import Workshop, learn
+from training.measures import COLUMNS, HIGHER_IS_BETTER
+from training.paired import Ground, units
 from training.progress import Progress
 from training.record import Evidence
 from training.rivals import champion, holdout_id
 from training.runlog import RunLog
+from training.splits import Split
 from training.track import Registry, open_registry
 
 
@@ -66,8 +71,9 @@ class Trained:
     @property
     def leaderboard(self) -> pd.DataFrame:
         """The version and the baselines on the same holdout, best first."""
-        table = pd.DataFrame({"gancao": self.metrics, **self.card["baselines"]}).T[["rmse", "mae", "r2", "bias"]]
-        return table.sort_values(self.task.search.metric)
+        table = pd.DataFrame({"gancao": self.metrics, **self.card["baselines"]}).T[list(COLUMNS[self.task.kind])]
+        metric = self.task.search.metric
+        return table.sort_values(metric, ascending=metric not in HIGHER_IS_BETTER)
 
     def to_json(self) -> dict[str, Any]:
         """The document that `gancao train --json` prints."""
@@ -92,56 +98,66 @@ def train(
     seed: int = 0,
     resume: str | None = None,
     promote: bool = False,
+    engine: str = "local",
 ) -> Trained:
     """Train a version of the Task and register it.
 
     resume: the name of a run under the home's `runs/`, or `last`. promote: make it champion if its verdict allows.
+    engine: where trials run, `local` or `ray` (at `settings.ray_address`).
     Raises TableRefused, NothingLearnt and the other errors of `feature_store.errors`.
     """
     start = time.monotonic()
     budget = budget or task.search.budget
     with (
         Progress(task.task, budget, task.search.metric, task.target.unit) as progress,
-        closing(LocalEngine()) as engine,
+        closing(open_engine(engine, address=settings.ray_address)) as pool,
     ):
-        progress.stage("connecting to MLflow")
+        warm(pool)
+        progress.stage("table", "connecting to MLflow, reading and checking the table")
         registry = open_registry(settings)
-        progress.stage("reading and checking the table")
         source = offline.fetch(task, settings.data)
         findings = _checked(task, source)
-        split = dataset.split(task, dataset.labelled(task, source), seed)
-        seen = dataset.with_unknowns(task, split.train, seed)
+        split = splits.split(task, dataset.labelled(task, source), seed)
+        progress.stage("leakage")
+        leaks = leakage.gate(task, split.train, split.holdout, leakage.sides(task, split.train, split.holdout), seed)
+        findings += [f"The waiver of {one.field or 'the table'} ({one.check}) is not needed: remove it."
+                     for one in leakage.idle(task, leaks)]  # fmt: skip
         log = _open_run(task, settings, source, budget, seed, resume)
-        shop = Workshop(task, encode.fit(task, seen.columns), engine, log, seed)
-        progress.stage(f"searching (run {log.name})")
-        learnt = learn(shop, seen, split.folds, budget, progress)
-        progress.stage("evaluating on the holdout")
-        card = record.origins(task, split, source, learnt, seed)
-        answering = Predictor(_bundle(shop, learnt, card, {"rows": [], "answers": []}))
+        seen = dataset.with_unknowns(task, split.train, seed)
+        shop = Workshop(task, encode.fit(task, seen.columns, seen.classes), pool, log, seed)
+        progress.stage("search", f"run {log.name}")
+        learnt = learn(shop, seen, splits.economical(split.folds, len(seen)), budget, progress)
+        progress.stage("holdout")
+        card = record.origins(task, split, source, learnt, seed) | {"leakage": leakage.card(leaks)}
+        answering = Predictor(assemble(shop, learnt, card, {"rows": [], "answers": []}))
         holdout, matrix = _asked(answering, shop.encoder, split)
-        guesses = baselines(shop, split, matrix)
-        rivals = {name: guesses[name] for name in task.gate.baselines}
-        rivals |= champion(registry, task, holdout_id(task, source.digest, seed), holdout.rows)
-        verdict = gate.judge(task, holdout.target, holdout.value, rivals, seed)
+        guesses = baselines(shop, split, source, matrix)
+        reigning = champion(registry, task, holdout_id(task, source.digest, seed), holdout.rows, holdout.classes)
+        ground = Ground(holdout.target, holdout.weight, holdout.groups, units(task, split.holdout))
+        rivals = {name: guesses[name] for name in (*task.gate.baselines, next(iter(guesses)))}
+        verdict = gate.judge(task, ground, holdout.predicted, rivals, reigning, seed)
         card |= record.measures(task, holdout, guesses, verdict)
         rows = golden.answered(answering, golden.make(shop.encoder, split.train, seed))
-        bundle = _write(_bundle(shop, learnt, card, rows), log.folder / "bundle")
-        progress.stage("recording in MLflow")
-        leaderboard = {"gancao": card["metrics"], **card["baselines"]}
-        figures = plots.all_plots(task, holdout, card["groups"], leaderboard, learnt.trials)
-        evidence = Evidence(task, budget, learnt, holdout, card, verdict, figures, findings)
-        run_id, version = registry.record(record.record(evidence, log.name, bundle))
+        bundle = _write(assemble(shop, learnt, card, rows), log.folder / "bundle")
+        finished = Seen(
+            task, holdout, card, learnt.trials, learnt.chosen, insight(answering, shop, learnt, holdout, matrix)
+        )
+        progress.stage("record")
+        run_id, version = registry.record(
+            record.record(Evidence(finished, budget, verdict, findings), log.name, bundle)
+        )
         shop.clear()
         promoted = promote and _promote(registry, task, version, verdict)
     seconds = round(time.monotonic() - start, 1)
-    return Trained(task, version, run_id, log.name, promoted, verdict, card, seconds, figures)
+    return Trained(task, version, run_id, log.name, promoted, verdict, card, seconds, plots.all_plots(finished))
 
 
 def _asked(answering: Predictor, encoder: Encoder, split: Split) -> tuple[Holdout, np.ndarray]:
     """The holdout asked as an application would ask it, and its encoded rows."""
-    rows, matrix = encode.as_rows(answering.task, split.holdout.columns), encoder.columns(split.holdout.columns)
+    held = split.holdout
+    rows, matrix = encode.as_rows(answering.task, held.columns), encoder.columns(held.columns)
     groups = evaluate.group_names(encoder, matrix)
-    return Holdout(rows, split.holdout.target, answering.answer(rows), groups), matrix
+    return Holdout(rows, held.target, answering.answer(rows), groups, held.weight, held.classes), matrix
 
 
 def _checked(task: Task, source: offline.Source) -> list[str]:
@@ -177,11 +193,6 @@ def _open_run(
             f"There is no run {resume!r} of {task.task} in {runs}. There are: {', '.join(there) or 'none'}."
         )
     return RunLog(runs / name, identity)
-
-
-def _bundle(shop: Workshop, learnt: Learnt, card: dict[str, Any], rows: dict[str, Any]) -> Bundle:
-    floor, distribution = learnt.calibration.floor, learnt.calibration.distribution
-    return Bundle(shop.task, shop.encoder, learnt.members, learnt.scale, floor, distribution, card, rows)
 
 
 def _write(bundle: Bundle, folder: Path) -> Path:

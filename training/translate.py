@@ -1,100 +1,57 @@
-"""XGBoost trees as LightGBM text, decision for decision, so that one small library answers for both.
+"""XGBoost's and CatBoost's trees as LightGBM's, decision for decision.
 
-Splits are exact, also for the rounding of inputs to float32 that XGBoost does. Leaves are summed in float64
-where XGBoost sums in float32: the answers differ from `xgboost.Booster.predict` by its rounding, about 1e-6
-of the value, and the translated model is the one that is judged and served.
+Splits are exact, also for the rounding of inputs to float32 that both do. Leaves are summed in float64 where XGBoost
+sums in float32: the answers differ from `xgboost.Booster.predict` by its rounding, about 1e-6 of the value, and the
+translated model is the one that is judged and served. LightGBM takes a number nearer to 0 than 1e-35 for 0.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
 
+from training.treetext import CATEGORICAL, NAN_GOES_LEFT, NAN_GOES_RIGHT, Tree
+
 _LEAF = -1
-_NAN_GOES_RIGHT, _NAN_GOES_LEFT, _CATEGORICAL = 8, 10, 1
 
 
-def to_lightgbm(raw_json: bytes) -> str:
-    """LightGBM text of an XGBoost model, as `Booster.save_raw("json")` gives it (gbtree, one output)."""
+def from_xgboost(raw_json: bytes) -> tuple[list[Tree], int]:
+    """Trees and outputs of an XGBoost model, as `Booster.save_raw("json")` gives it (gbtree)."""
     learner = json.loads(raw_json)["learner"]
-    width = int(learner["learner_model_param"]["num_feature"])
+    outputs = max(int(learner["learner_model_param"]["num_class"]), 1)
     base = float(learner["learner_model_param"]["base_score"])
+    if learner["objective"]["name"] == "binary:logistic":  # kept as a probability, added as log-odds
+        base = math.log(base / (1.0 - base))
     trees = learner["gradient_booster"]["model"]["trees"]
-    texts = [_constant(base), *(_tree(tree) for tree in trees)]
-    head = [
-        "tree",
-        "version=v4",
-        "num_class=1",
-        "num_tree_per_iteration=1",
-        "label_index=0",
-        f"max_feature_idx={width - 1}",
-        "objective=regression",
-        f"feature_names={' '.join(f'Column_{i}' for i in range(width))}",
-        f"feature_infos={' '.join(['none'] * width)}",
-    ]
-    body = [f"Tree={index}\n{text}\n\n" for index, text in enumerate(texts)]
-    sizes = f"tree_sizes={' '.join(str(len(text)) for text in body)}"
-    return "\n".join([*head, sizes, "", ""]) + "".join(body) + "end of trees\n"
+    return [*[Tree([base]) for _ in range(outputs)], *map(_xgboost_tree, trees)], outputs
 
 
-def _constant(value: float) -> str:
-    return f"num_leaves=1\nnum_cat=0\nleaf_value={value!r}\nis_linear=0\nshrinkage=1\n"
-
-
-def _tree(tree: dict[str, Any]) -> str:
+def _xgboost_tree(tree: dict[str, Any]) -> Tree:
     left, right = tree["left_children"], tree["right_children"]
     if left[0] == _LEAF:
-        return _constant(float(np.float32(tree["split_conditions"][0])))
+        return Tree([float(np.float32(tree["split_conditions"][0]))])
     inner = [node for node in range(len(left)) if left[node] != _LEAF]
     leaves = [node for node in range(len(left)) if left[node] == _LEAF]
     place = {node: index for index, node in enumerate(inner)} | {node: ~index for index, node in enumerate(leaves)}
-    sets = _category_sets(tree)
-    thresholds, decisions, lefts, rights = [], [], [], []
-    boundaries, words = [0], []
-    for node in inner:
-        if node in sets:  # XGBoost sends listed categories right, LightGBM left
-            bits = _bitset(sets[node])
-            thresholds.append(str(len(boundaries) - 1))
-            boundaries.append(boundaries[-1] + len(bits))
-            words += bits
-            decisions.append(_CATEGORICAL)
-            lefts.append(place[right[node]])
-            rights.append(place[left[node]])
+    listed = _category_sets(tree)
+    out = Tree([float(np.float32(tree["split_conditions"][node])) for node in leaves])
+    for index, node in enumerate(inner):
+        out.feature.append(tree["split_indices"][node])
+        if node in listed:  # XGBoost sends listed categories right, LightGBM left
+            out.sets[index] = listed[node]
+            out.threshold.append(0.0)
+            out.decision.append(CATEGORICAL)
+            out.left.append(place[right[node]])
+            out.right.append(place[left[node]])
         else:
-            thresholds.append(repr(_largest_that_goes_left(tree["split_conditions"][node])))
-            decisions.append(_NAN_GOES_LEFT if tree["default_left"][node] else _NAN_GOES_RIGHT)
-            lefts.append(place[left[node]])
-            rights.append(place[right[node]])
-    lines = {
-        "num_leaves": [len(leaves)],
-        "num_cat": [len(sets)],
-        "split_feature": [tree["split_indices"][node] for node in inner],
-        "split_gain": [tree["loss_changes"][node] for node in inner],
-        "threshold": thresholds,
-        "decision_type": decisions,
-        "left_child": lefts,
-        "right_child": rights,
-        "leaf_value": [repr(float(np.float32(tree["split_conditions"][node]))) for node in leaves],
-        "leaf_weight": [tree["sum_hessian"][node] for node in leaves],
-        "leaf_count": [round(tree["sum_hessian"][node]) for node in leaves],
-        "internal_value": [tree["base_weights"][node] for node in inner],
-        "internal_weight": [tree["sum_hessian"][node] for node in inner],
-        "internal_count": [round(tree["sum_hessian"][node]) for node in inner],
-        **({"cat_boundaries": boundaries, "cat_threshold": words} if sets else {}),
-        "is_linear": [0],
-        "shrinkage": [1],
-    }
-    return "".join(f"{key}={' '.join(map(str, values))}\n" for key, values in lines.items())
-
-
-def _largest_that_goes_left(threshold: float) -> float:
-    """The largest float64 x whose float32 rounding is below `threshold`: XGBoost's x < t as LightGBM's x <= this."""
-    above = np.float32(threshold)
-    below = np.nextafter(above, np.float32(-np.inf))
-    middle = (float(below) + float(above)) / 2.0  # exact: both have 24-bit mantissas
-    return middle if np.float32(middle) < above else float(np.nextafter(middle, -np.inf))
+            out.threshold.append(largest_below(tree["split_conditions"][node]))
+            out.decision.append(NAN_GOES_LEFT if tree["default_left"][node] else NAN_GOES_RIGHT)
+            out.left.append(place[left[node]])
+            out.right.append(place[right[node]])
+    return out
 
 
 def _category_sets(tree: dict[str, Any]) -> dict[int, list[int]]:
@@ -105,8 +62,41 @@ def _category_sets(tree: dict[str, Any]) -> dict[int, list[int]]:
     }
 
 
-def _bitset(codes: list[int]) -> list[int]:
-    words = [0] * (max(codes) // 32 + 1)
-    for code in codes:
-        words[code // 32] |= 1 << (code % 32)
-    return words
+def from_catboost(model_json: bytes) -> tuple[list[Tree], int]:
+    """Trees and outputs of a CatBoost model, as `save_model(..., format="json")` writes it; number features only."""
+    model = json.loads(model_json)
+    scale, biases = model["scale_and_bias"]
+    outputs = len(biases)
+    features = model["features_info"].get("float_features", [])
+    trees = [Tree([float(bias)]) for bias in biases]
+    for tree in model["oblivious_trees"]:
+        splits = [(features[split["float_feature_index"]], split["border"]) for split in tree["splits"]]
+        values = np.array(tree["leaf_values"], dtype=np.float64).reshape(-1, outputs) * scale
+        trees += [_oblivious(splits, values[:, output].tolist()) for output in range(outputs)]
+    return trees, outputs
+
+
+def _oblivious(splits: list[tuple[dict[str, Any], float]], values: list[float]) -> Tree:
+    """A full binary tree of an oblivious one: all nodes of a level ask the same; split i is bit i of the leaf."""
+    depth, out = len(splits), Tree(values)
+    for level in range(depth):
+        feature, border = splits[depth - 1 - level]
+        at = largest_below(float(np.nextafter(np.float32(border), np.float32(np.inf))))  # x > border goes right
+        nan = NAN_GOES_RIGHT if feature["nan_value_treatment"] == "AsTrue" else NAN_GOES_LEFT
+        for place in range(2**level):
+            out.feature.append(feature["flat_feature_index"])
+            out.threshold.append(at)
+            out.decision.append(nan)
+            last = level == depth - 1
+            below = 2 ** (level + 1) - 1
+            out.left.append(~(2 * place) if last else below + 2 * place)
+            out.right.append(~(2 * place + 1) if last else below + 2 * place + 1)
+    return out
+
+
+def largest_below(threshold: float) -> float:
+    """The largest float64 x whose float32 rounding is below `threshold`: x < t in float32 as x <= this in float64."""
+    above = np.float32(threshold)
+    below = np.nextafter(above, np.float32(-np.inf))
+    middle = (float(below) + float(above)) / 2.0  # exact: both have 24-bit mantissas
+    return middle if np.float32(middle) < above else float(np.nextafter(middle, -np.inf))

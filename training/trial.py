@@ -4,111 +4,164 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from serving.bundle import Model
-from serving.linear import Linear
-from serving.trees import Trees
-from training import learners
-from training.learners import Columns, Config, Fit
+from serving import bundle
+from serving.ensemble import LINKS, Link, Member, Model
+from training import cost, learners
+from training.engine import Put
+from training.job import Columns, Config, Fit, Fitted
+from training.losses import loss
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all trials of a search work on; arrays lie in `folder` and are mapped, not copied."""
+    """What all trials of a search work on.
 
-    folder: Path
+    put: `matrix` (n, fields), `target` (n,), `weight` (n,) if rows count differently, and of each fold k the places
+    of the rows to fit, `fit_k`, and to validate, `valid_k`. outputs: 1, or the number of classes of `multiclass`.
+    """
+
+    put: Put
     columns: Columns
+    kind: str
+    outputs: int
     metric: str
     seed: int
 
-    def put(self, matrix: np.ndarray, target: np.ndarray, folds: np.ndarray) -> Shared:
-        """Store matrix (n, fields), target (n,) and the fold of each row (n,); returns itself."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name, array in (("matrix", matrix), ("target", target), ("folds", folds)):
-            np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
-        return self
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays, read-only."""
+        return self.put.arrays()
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """matrix, target, folds."""
-        return _load(self.folder)
+    def folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(fit, valid) places of each fold."""
+        arrays = self.arrays()
+        count = sum(name.startswith("fit_") for name in arrays)
+        return [(arrays[f"fit_{fold}"], arrays[f"valid_{fold}"]) for fold in range(count)]
 
+    def job(self, fit: np.ndarray | None, valid: np.ndarray | None, deadline: float | None = None) -> Fit:
+        """A learner's work: fit these rows (None: all), watch those (None: none)."""
+        arrays = self.arrays()
 
-@lru_cache(maxsize=1)
-def _load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    def load(name: str) -> np.ndarray:
-        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+        def take(rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+            parts = [arrays.get(name) for name in ("matrix", "target", "weight")]
+            matrix, target, weight = (part if part is None or rows is None else part[rows] for part in parts)
+            assert matrix is not None
+            assert target is not None
+            return matrix, target, weight
 
-    return load("matrix"), load("target"), load("folds")
+        watched = take(valid) if valid is not None else None
+        return Fit(self.columns, self.kind, self.outputs, self.metric, self.seed, *take(fit), watched, deadline)
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """loss: the metric over the out-of-fold predictions `oof` (n,); rounds: boosting rounds to keep."""
+    """What a trial gives back.
+
+    loss: the metric over the validated rows; spread: its standard error over the folds, 0.0 with one fold.
+    oof: (n, outputs) out-of-fold predictions on the answer's scale, NaN for rows that no fold validates.
+    rounds: boosting rounds to keep, 0 without rounds; row_us: what one fold's model costs for one row.
+    models: the folds' models, packed (`unpack`).
+    """
 
     loss: float
+    spread: float
     oof: np.ndarray
     rounds: int
     seconds: float
+    row_us: float
+    models: bytes
 
 
-@dataclass(frozen=True)
-class Refitted:
-    """A model fitted on all rows, as text that a bundle can hold: LightGBM text or JSON of a linear model."""
-
-    model: str
-    is_tree: bool
+def ready() -> None:
+    """Nothing: a worker that has run it has imported what trials need."""
 
 
-def run(shared: Shared, learner: str, config: Config) -> TrialResult:
+def run(shared: Shared, learner: str, config: Config, limit_s: float | None = None) -> TrialResult:
     """Fit on every fold, choose one number of rounds for all folds, and predict each row out of fold.
 
     The rounds are those of the lowest mean validation curve, one number chosen on all rows, as `lightgbm.cv` does:
     rounds chosen fold by fold would make the out-of-fold errors look smaller than they are.
+    limit_s: boosting stops early so that the trial takes about this long; None: it takes what it takes.
     """
-    start = time.perf_counter()
-    matrix, target, folds = shared.arrays()
-    fitted = []
-    for fold in range(int(folds.max()) + 1):
-        inside, outside = folds != fold, folds == fold
-        job = Fit(shared.columns, shared.metric, shared.seed, matrix[inside], target[inside],
-                  (matrix[outside], target[outside]))  # fmt: skip
-        fitted.append(learners.fit(learner, config, job))
-    length = min(len(one.curve) for one in fitted)
-    rounds = int(np.argmin(np.mean([one.curve[:length] for one in fitted], axis=0))) + 1 if length else 0
-    oof = np.empty(len(target))
-    for fold, one in enumerate(fitted):
-        oof[folds == fold] = one.model(rounds).predict(matrix[folds == fold])
-    return TrialResult(loss(shared.metric, target, oof), oof, rounds, time.perf_counter() - start)
+    start = time.monotonic()
+    folds, fitted = shared.folds(), list[Fitted]()
+    for number, (fit, valid) in enumerate(folds):
+        deadline = None if limit_s is None else start + limit_s * (number + 1) / len(folds)
+        fitted.append(learners.fit(learner, config, shared.job(fit, valid, deadline)))
+    rounds = common_rounds([one.curve for one in fitted])
+    models = [one.model(rounds) for one in fitted]
+    arrays = shared.arrays()
+    oof, losses = np.full((len(arrays["target"]), shared.outputs), np.nan), []
+    for (_, valid), model, one in zip(folds, models, fitted, strict=True):
+        oof[valid] = LINKS[one.link](model.predict(arrays["matrix"][valid]))
+        losses.append(shared_loss(shared, oof, valid))
+    seen = np.concatenate([valid for _, valid in folds])
+    spread = float(np.std(losses, ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else 0.0
+    packed = pack(models, fitted[0].link)
+    us = cost.row_us(models[0])
+    return TrialResult(shared_loss(shared, oof, seen), spread, oof, rounds, time.monotonic() - start, us, packed)
 
 
-def refit(shared: Shared, learner: str, config: Config, rounds: int) -> Refitted:
-    """The configuration on all rows, with the rounds that its trial chose."""
-    matrix, target, _ = shared.arrays()
-    config = {**config, "n_estimators": rounds} if rounds else config
-    job = Fit(shared.columns, shared.metric, shared.seed, matrix, target)
-    return as_text(learners.fit(learner, config, job).model(rounds))
+def shared_loss(shared: Shared, predicted: np.ndarray, rows: np.ndarray) -> float:
+    """The search's metric over some rows; predicted: (n, outputs)."""
+    arrays = shared.arrays()
+    weight = arrays["weight"][rows] if "weight" in arrays else None
+    return loss(shared.metric, arrays["target"][rows], predicted[rows], weight)
 
 
-def as_text(model: Model) -> Refitted:
-    """The model as a worker hands it back."""
-    if isinstance(model, Trees):
-        return Refitted(model.text, True)
-    return Refitted(json.dumps(model.to_json(), allow_nan=False), False)
+def common_rounds(curves: list[list[float]]) -> int:
+    """The rounds of the lowest mean curve, as far as all curves reach; 0 without rounds."""
+    length = min(len(curve) for curve in curves)
+    return int(np.argmin(np.mean([curve[:length] for curve in curves], axis=0))) + 1 if length else 0
 
 
-def from_text(refitted: Refitted, width: int) -> Model:
-    """The model again; width: number of columns."""
-    if refitted.is_tree:
-        return Trees(refitted.model, width)
-    return Linear.from_json(json.loads(refitted.model))
+def refit(shared: Shared, learner: str, config: Config, rounds: int) -> bytes:
+    """The configuration on all rows, with the rounds that its trial chose, packed."""
+    return _fit_packed(shared, learner, config, rounds, None)
 
 
-def loss(metric: str, target: np.ndarray, predicted: np.ndarray) -> float:
-    """`rmse` or `mae`, in the target's unit."""
-    error = target - predicted
-    return float(np.sqrt(np.mean(error**2)) if metric == "rmse" else np.mean(np.abs(error)))
+def _fit_packed(shared: Shared, learner: str, config: Config, rounds: int, rows: np.ndarray | None) -> bytes:
+    fitted = learners.fit(learner, _with_rounds(config, rounds), shared.job(rows, None))
+    return pack([fitted.model(rounds)], fitted.link)
+
+
+def _with_rounds(config: Config, rounds: int) -> Config:
+    return {**config, "n_estimators": rounds} if rounds and "n_estimators" in config else config
+
+
+def bag_or_refit(shared: Shared, learner: str, config: Config, rounds: int, packed: bytes) -> tuple[float, float]:
+    """Losses on the first fold's validation rows of a bag and of one model, all of them fitted without that fold.
+
+    One model of all the other rows is what a refit comes to; the mean of models that each leave out one more fold is
+    what a bag comes to. packed: the trial's models, of which the first is the former.
+    """
+    folds, matrix = shared.folds(), shared.arrays()["matrix"]
+    (fit, valid), width = folds[0], shared.arrays()["matrix"].shape[1]
+    models, link = unpack(packed, width)
+    bag = []
+    for _, other in folds[1:]:
+        rows = np.setdiff1d(fit, other)
+        bag += unpack(_fit_packed(shared, learner, config, rounds, rows), width)[0]
+    out = []
+    for group in (bag, models[:1]):
+        predicted = np.full((len(matrix), shared.outputs), np.nan)
+        predicted[valid] = Member(learner, 1.0, tuple(group), link).predict(matrix[valid])
+        out.append(shared_loss(shared, predicted, valid))
+    return out[0], out[1]
+
+
+def pack(models: list[Model], link: Link) -> bytes:
+    """Models as a worker hands them back and a run keeps them: compressed text, no pickle."""
+    document: dict[str, Any] = {"link": link, "models": [bundle.as_text(model) for model in models]}
+    return zlib.compress(json.dumps(document).encode(), level=1)
+
+
+def unpack(packed: bytes, width: int) -> tuple[list[Model], Link]:
+    """The models and their link; width: number of columns."""
+    document = json.loads(zlib.decompress(packed))
+    return [bundle.from_text(suffix, text, width) for suffix, text in document["models"]], document["link"]

@@ -1,0 +1,140 @@
+"""What drives a version: how much worse it gets without a field, and what each field adds to single answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.additive import Additive
+from serving.ensemble import Link, Member, Model
+from serving.trees import Trees
+from training.losses import loss
+
+ROWS = 1000
+"""Holdout rows that fields are shuffled in."""
+
+SHAP_ROWS = 500
+REPEATS = 5
+MANY = 100
+LEAST_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Of one field: by how much the search's metric worsens when its values are shuffled among the rows.
+
+    rise: mean over the shuffles, in the metric's unit (of `auc`: the fall of AUC); spread: their standard deviation.
+    """
+
+    field: str
+    rise: float
+    spread: float
+
+
+def importance(
+    predict: Callable[[np.ndarray], np.ndarray],
+    metric: str,
+    names: Sequence[str],
+    matrix: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray | None = None,
+    seed: int = 0,
+    first: Sequence[int] = (),
+    budget_s: float = 5.0,
+) -> list[Importance]:
+    """Permutation importance of every field, the greatest first, on a sample of up to ROWS rows.
+
+    predict: (n, fields) encoded rows to (n, outputs), in batches; names: of the columns; matrix, target, weight: the
+    holdout's. One timed call decides how many shuffles (1 to REPEATS) of how many rows (LEAST_ROWS or more) budget_s
+    allows, so figures may differ in their last digits from run to run; a bundle does not hold them. Beyond MANY
+    columns only as many are shuffled as twice the time allows, those of `first` before the others.
+    Source: Breiman 2001, Machine Learning 45; Fisher et al. 2019, JMLR 20(177).
+    """
+    random = np.random.default_rng(seed)
+    chosen = np.sort(random.permutation(len(matrix))[:ROWS])
+    start = time.perf_counter()
+    predict(matrix[chosen])
+    calls = budget_s / max(time.perf_counter() - start, 1e-6) / len(names)
+    if calls < 1:
+        chosen = chosen[: max(int(len(chosen) * calls), LEAST_ROWS)]
+    rows, truth = matrix[chosen], target[chosen]
+    share = None if weight is None else weight[chosen]
+    whole = loss(metric, truth, predict(rows), share)
+    found: list[Importance] = []
+    for column in dict.fromkeys([*first, *range(len(names))]):
+        if len(found) >= MANY and time.perf_counter() - start > 2 * budget_s:
+            break
+        rises = []
+        for _ in range(int(np.clip(calls, 1, REPEATS))):
+            shuffled = rows.copy()
+            shuffled[:, column] = random.permutation(shuffled[:, column])
+            rises.append(loss(metric, truth, predict(shuffled), share) - whole)
+        found.append(Importance(names[column], float(np.mean(rises)), float(np.std(rises))))
+    return sorted(found, key=lambda one: -one.rise)
+
+
+@dataclass(frozen=True)
+class Shap:
+    """What each field added to each of n rows' raw scores, weighted over the members that allow exact values.
+
+    values: (n, fields, outputs); matrix: (n, fields) the encoded rows; link: of the members explained, on whose raw
+    scale the values are (`identity`: the target's unit, `exp`: logarithms, `sigmoid`: log-odds, `softmax`: scores).
+    share: of the ensemble's weight that they carry.
+    """
+
+    values: np.ndarray
+    matrix: np.ndarray
+    link: Link
+    share: float
+
+    @property
+    def strength(self) -> np.ndarray:
+        """(fields,) mean absolute values, summed over the outputs."""
+        return np.asarray(np.abs(self.values).mean(axis=0).sum(axis=1))
+
+
+def shap(members: Sequence[Member], matrix: np.ndarray, seed: int = 0, budget_s: float = 10.0) -> Shap | None:
+    """SHAP values of up to SHAP_ROWS rows; None when no member allows exact ones.
+
+    matrix: (n, fields) encoded holdout. Trees: TreeSHAP; additive models: each column's function minus its mean.
+    Raw scores of different links can't be added: the link that carries the most weight is explained. Rows are done in
+    growing blocks until budget_s is over, the first row in any case.
+    """
+    sample = matrix[np.random.default_rng([seed, 2]).permutation(len(matrix))[:SHAP_ROWS]]
+    exact = [member for member in members if _is_exact(member, sample[:1])]
+    if not exact or not len(sample):
+        return None
+    links = {member.link for member in exact}
+    link = max(sorted(links), key=lambda name: sum(m.weight for m in exact if m.link == name))
+    exact = [member for member in exact if member.link == link]
+    share = sum(member.weight for member in exact)
+    means = {id(m): m.parts(sample).mean(axis=0) for one in exact for m in one.models if isinstance(m, Additive)}
+    start, done, blocks = time.perf_counter(), 0, list[np.ndarray]()
+    while done < len(sample) and (not done or time.perf_counter() - start < budget_s / 2):  # the next may take as long
+        rows = sample[done : 2 * done + 1]
+        blocks.append(np.sum([member.weight / share * _contributions(member, rows, means) for member in exact], axis=0))
+        done += len(rows)
+    values = np.concatenate(blocks)
+    return Shap(values, sample[: len(values)], link, share)
+
+
+def _is_exact(member: Member, row: np.ndarray) -> bool:
+    """Whether each model is additive, or trees whose text holds the counts of rows that TreeSHAP needs."""
+    return all(
+        isinstance(model, Additive) or (isinstance(model, Trees) and bool(np.isfinite(model.contributions(row)).all()))
+        for model in member.models
+    )
+
+
+def _contributions(member: Member, rows: np.ndarray, means: dict[int, np.ndarray]) -> np.ndarray:
+    return np.asarray(np.mean([_of_one(model, rows, means) for model in member.models], axis=0))
+
+
+def _of_one(model: Model, rows: np.ndarray, means: dict[int, np.ndarray]) -> np.ndarray:
+    if isinstance(model, Trees):
+        return np.asarray(model.contributions(rows))
+    assert isinstance(model, Additive)
+    return np.asarray(model.parts(rows) - means[id(model)])
