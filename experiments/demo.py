@@ -22,6 +22,7 @@ from feature_store.errors import GancaoError, TableMissing
 from feature_store.settings import Settings
 from feature_store.task import Task
 from serving.serve import listen, variables
+from training.track import open_registry
 from training.train import train
 
 
@@ -36,10 +37,13 @@ def demo(settings: Settings, once: bool, budget: str, mlflow_port: int, console:
         console.print(f"No table under {settings.data}: making a synthetic one.")
         make_sample(name, settings.data)
     trained = train(task, settings, read_budget(budget), promote=True)
-    if not trained.promoted:
+    version = trained.version if trained.promoted else open_registry(settings).champion(name)
+    if version is None:
         raise Refused((trained.to_json(), in_words(trained, True)))
     console.print(in_words(trained, True))
-    with _running(settings, mlflow_port, name, trained.version) as base:
+    if not trained.promoted:
+        console.print(f"Version {version}, the champion of an earlier demo, goes on answering.")
+    with _running(settings, mlflow_port, name, version) as base:
         links = {
             "form": f"{base}/form/{name}",
             "form_zh": f"{base}/form/{name}?lang=zh",

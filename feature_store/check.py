@@ -191,7 +191,7 @@ def _check_size(task: Task, table: pa.Table, columns: list[Column]) -> Iterator[
     """
     target = [column for column in columns if isinstance(column.spec, Target)]
     rows = target[0].known.size if target else table.num_rows
-    level, folds, holdout = task.answers.interval, task.split.folds_of(rows), task.split.holdout
+    level, folds, holdout = task.answers.interval, task.split.folds_of(rows), task.split.held_of(rows)
     needed = math.ceil(max(2 * folds, level / (1 - level)) / (1 - holdout) - 1e-9)
     if rows < needed:
         message = (

@@ -20,6 +20,7 @@ from feature_store import offline, taskfile
 from feature_store.check import check
 from feature_store.errors import GapTooWide, TableRefused, TaskInvalid, TooFewGroups, TooFewRows, TooFewTimes
 from feature_store.offline import Source
+from feature_store.task import Split as TaskSplit
 from feature_store.task import Task
 from tests.conftest import ROOT
 from tests.test_check import AGE, make, tables
@@ -321,3 +322,15 @@ def test_the_real_birth_weights_hold_out_the_same_rows_as_before_splits_had_kind
     assert (len(split.train), len(split.holdout)) == (79_547, 19_887)
     assert split.holdout.number[:3].tolist() == [1, 3, 4]
     assert len(splits.economical(split.folds, len(split.train))) == 1
+
+
+def test_a_very_large_table_is_searched_on_250000_rows_from_all_over_it_and_holds_out_50000():
+    n = 1_000_000
+    folds = [(np.setdiff1d(np.arange(n), np.arange(k, n, 5)), np.arange(k, n, 5)) for k in range(5)]
+    [(fit, valid)] = splits.economical(folds, n)
+    assert len(fit) == 250_000
+    assert len(np.unique(fit)) == 250_000
+    assert not np.intersect1d(fit, valid).size
+    assert np.histogram(fit, bins=10, range=(0, n))[0].min() > 24_900, "from all over"
+    assert TaskSplit().held_of(n) == 0.05
+    assert TaskSplit().held_of(100_000) == 0.2

@@ -6,7 +6,7 @@ What it fits comes to one function a column, so the model that is kept is additi
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -23,6 +23,10 @@ MANY_WORDS = 50
 """Words of a category beyond which only the most frequent ones have indicators."""
 
 QUANTILES = 33
+
+MOST_ROWS = 100_000
+"""Rows that are fitted on at most: a few hundred weights are known to a fraction of a per cent by then, and the design
+of a million rows would take gigabytes."""
 
 WIDE = 500
 """Columns beyond which numbers stay plain: hinges would be many more than the rows can tell apart."""
@@ -75,6 +79,10 @@ class _Words:
 
 def fit_linear(config: Config, job: Fit) -> Fitted:
     """`numbers`: `plain`, `splines` (with `knots`) or `quantiles`; `alpha`: the penalty a thousand rows."""
+    if len(job.target) > MOST_ROWS:
+        rows = np.sort(np.random.default_rng(job.seed).permutation(len(job.target))[:MOST_ROWS])
+        weight = None if job.weight is None else job.weight[rows]
+        job = replace(job, matrix=job.matrix[rows], target=job.target[rows], weight=weight)
     parts = _parts(config, job)
     design = np.hstack([part.design(job.matrix) for part in parts]) if parts else np.zeros((len(job.target), 0))
     size = design.std(axis=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from serving.ensemble import Member
 from training import trial
 from training.engine import Engine, Ticket
@@ -13,9 +15,6 @@ from training.trial import Shared
 
 Chosen = list[tuple[Trial, float]]
 """Trials with their weights."""
-
-SLOWER = 1.25
-"""What a fit on all rows takes, relative to one on the rows of a fold."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def bag_size(chosen: Chosen, folds: int, max_row_us: float) -> int:
 def _too_late(making: Making, chosen: Chosen, folds: int) -> bool:
     slots = max(making.engine.slots, 1)
     longest = max(trial.seconds for trial, _ in chosen)
-    return _seconds(making, max(longest, sum(trial.seconds for trial, _ in chosen) / slots) * SLOWER / folds)
+    more = len(making.shared.arrays()["target"]) / np.mean([len(fit) for fit, _ in making.shared.folds()])
+    return _seconds(making, max(longest, sum(trial.seconds for trial, _ in chosen) / slots) * float(more) / folds)
 
 
 def _seconds(making: Making, needed: float) -> bool:
