@@ -33,14 +33,26 @@ def need(present: object, reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """What a test leaves in the environment (MLflow notes its address there) is not the next one's."""
+@contextmanager
+def environment_kept() -> Iterator[None]:
+    """What is left in the environment inside (MLflow notes its address there) is not the next one's."""
     before = dict(os.environ)
     yield
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment_of_the_module() -> Iterator[None]:
+    with environment_kept():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def environment_of_the_test(environment_of_the_module: None) -> Iterator[None]:
+    with environment_kept():
+        yield
 
 
 @pytest.fixture(scope="session")
