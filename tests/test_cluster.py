@@ -137,7 +137,7 @@ def test_nothing_is_lost_or_doubled_when_workers_and_a_machine_are_killed(machin
             assert number == ticket
             assert digest == expected[number]
             assert (block == number).all()
-        assert engine.slots == 2
+        until(lambda: engine.slots == 2, 60, lambda: f"{engine.slots} slots")  # its death is noticed after seconds
     finally:
         engine.close()
     until(lambda: not running(tmp_path), 30, lambda: f"still running: {running(tmp_path)}")
