@@ -43,7 +43,7 @@ bench-engines: .venv/installed   ## trials a second on Ray beside the local pool
 	$(RUN) -m benchmarks.engines
 
 bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
-	$(RUN) -m benchmarks.leakage
+	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.leakage
 
 bench-scale: .venv/installed     ## time and memory from 1,000 to 1,000,000 rows
 	$(RUN) -m benchmarks.scale
