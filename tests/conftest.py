@@ -35,12 +35,18 @@ def need(present: object, reason: str) -> None:
 
 @contextmanager
 def environment_kept() -> Iterator[None]:
-    """What is left in the environment inside (MLflow notes its address there) is not the next one's."""
+    """What is left in the environment inside (MLflow notes its address there) is not the next one's.
+
+    But for Ray's variables: Ray reads its token once a process, so what it was given stays.
+    """
     before = dict(os.environ)
     yield
-    if os.environ != before:
-        os.environ.clear()
-        os.environ.update(before)
+    for name in set(os.environ) | set(before):
+        if not name.startswith("RAY_"):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
 
 
 @pytest.fixture(autouse=True, scope="module")
