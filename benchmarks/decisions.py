@@ -24,9 +24,9 @@ from feature_store import offline
 from feature_store.settings import from_environment
 from serving import encode, request
 from training import dataset, learners, splits
-from training.baseline import LEARNT
-from training.learn import _columns
-from training.learners import Fit
+from training.baseline import learnt
+from training.job import Fit
+from training.learn import columns
 
 OUT = Path("docs/benchmarks/decisions.md")
 RUNS = 7
@@ -92,13 +92,14 @@ def unknowns() -> str:
         split = splits.split(task, rows, seed)
         for name, train in zip(found, (split.train, dataset.with_unknowns(task, split.train, seed)), strict=True):
             encoder = encode.fit(task, train.columns)
-            learner, config = LEARNT["lightgbm_defaults"]
-            job = Fit(_columns(task), "rmse", seed, encoder.columns(train.columns), train.target)
+            learner, config = learnt("regression")["lightgbm_defaults"]
+            matrix = encoder.columns(train.columns)
+            job = Fit(columns(encoder), task.kind, 1, "rmse", seed, matrix, train.target)
             model = learners.fit(learner, config, job).model(100)
             whole = split.holdout.columns
             nothing = np.full(len(split.holdout), None, dtype=object)
             scores = [
-                float(np.sqrt(np.mean((model.predict(encoder.columns(c)) - split.holdout.target) ** 2)))
+                float(np.sqrt(np.mean((model.predict(encoder.columns(c))[:, 0] - split.holdout.target) ** 2)))
                 for c in (whole, {**whole, **dict.fromkeys(lacking, nothing)})
             ]
             found[name].append((scores[0], scores[1]))

@@ -162,7 +162,11 @@ def profile(predictor: Predictor, body: bytes, home: Path) -> dict[str, float]:
     centre, scale = (float(part[0]) for part in predictor.centre_and_scale(matrix))
     answer = {"prediction_id": uuid.uuid4().hex, **predictor.answer(rows)[0]}
     document = {"task": predictor.task.task, "version": predictor.version, "answers": [answer]}
-    models = {f"model {n}: {member.learner}": member.model for n, member in enumerate(predictor.bundle.members)}
+    models = {
+        f"model {n}.{bag}: {member.learner}": model
+        for n, member in enumerate(predictor.bundle.members)
+        for bag, model in enumerate(member.models)
+    }
     if predictor.bundle.scale is not None:
         models["model of the error's size"] = predictor.bundle.scale
     inside: dict[str, Callable[[], object]] = {
@@ -221,7 +225,8 @@ def _disk_us(folder: Path) -> float:
 
 def _facts(predictor: Predictor, row: dict[str, Any], same: dict[str, Any]) -> list[str]:
     members = ", ".join(f"{member.learner} {member.weight:.2f}" for member in predictor.bundle.members)
-    trees = [f"{m.model.text.count('Tree=')}" for m in predictor.bundle.members if hasattr(m.model, "text")]
+    texts = [model.text for m in predictor.bundle.members for model in m.models if hasattr(model, "text")]
+    trees = [f"{text.count('Tree=')}" for text in texts]
     return [
         f"Task {predictor.task.task}, version {predictor.version}; members: {members} "
         f"({', '.join(trees) or 'no'} trees); a golden row with {len(row)} of {len(predictor.task.fields)} fields.",

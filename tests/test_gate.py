@@ -24,7 +24,7 @@ from serving.distribution import ALL, Cell, Distribution, GroupNames
 from serving.ensemble import Member
 from serving.predictor import Predictor
 from tests.oracles import auc_error_by_pairs
-from training import compare_plot, dataset, gate, golden, losses, paired, rivals, splits
+from training import compare_plot, dataset, evaluate, gate, golden, losses, paired, rivals, splits
 from training.dataset import Rows
 from training.paired import Difference, Ground
 from training.track import Record, Registry, open_registry
@@ -371,10 +371,10 @@ def test_a_comparison_is_drawn_by_group_in_the_targets_unit(registry):
 
 
 def test_answers_of_every_kind_become_predictions():
-    assert rivals._predictions((), [{"value": 3.0}, {"value": 4.0}]).tolist() == [[3.0], [4.0]]
-    assert rivals._predictions(("no", "yes"), [{"value": 0.3, "label": "no"}]).tolist() == [[0.3]]
+    assert evaluate.predictions((), [{"value": 3.0}, {"value": 4.0}]).tolist() == [[3.0], [4.0]]
+    assert evaluate.predictions(("no", "yes"), [{"value": 0.3, "label": "no"}]).tolist() == [[0.3]]
     answers = [{"probabilities": {"b": 0.7, "a": 0.3}, "label": "b"}]
-    assert rivals._predictions(("a", "b"), answers).tolist() == [[0.3, 0.7]]
+    assert evaluate.predictions(("a", "b"), answers).tolist() == [[0.3, 0.7]]
 
 
 def test_a_difference_is_within_a_margin_of_the_others_loss():

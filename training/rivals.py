@@ -53,14 +53,7 @@ def champion(
     asks_more = not set(answering.task.by_name) <= set(task.by_name)
     if asks_more or answering.task.kind != task.kind or list(answering.bundle.encoder.classes) != list(classes):
         return {}
-    return {f"champion-{version}": _predictions(classes, answering.answer(rows))}
-
-
-def _predictions(classes: Sequence[str], answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """(n, outputs) of answers: `value`, or one probability a class in the order of `classes`."""
-    if answers and "probabilities" in answers[0] and "value" not in answers[0]:
-        return np.array([[answer["probabilities"][word] for word in classes] for answer in answers], dtype=float)
-    return np.array([answer["value"] for answer in answers], dtype=float).reshape(-1, 1)
+    return {f"champion-{version}": evaluate.predictions(tuple(classes), answering.answer(rows))}
 
 
 def fetch(registry: Registry, task: str, version: str) -> Predictor:
@@ -99,7 +92,7 @@ def beside(first: Predictor, second: Predictor, rows: Rows, seed: int) -> dict[s
     """Two versions on the same labelled rows, which neither has learnt from; the first's Task says what is asked."""
     task, encoder = first.task, first.bundle.encoder
     asked = encode.as_rows(task, rows.columns)
-    one, other = (_predictions(rows.classes, version.answer(asked)) for version in (first, second))
+    one, other = (evaluate.predictions(rows.classes, version.answer(asked)) for version in (first, second))
     groups = evaluate.group_names(encoder, encoder.columns(rows.columns))
     ground = Ground(rows.target, rows.weight, groups, paired.units(task, rows))
     found = {"all": paired.compare(task, ground, one, other, seed)}
