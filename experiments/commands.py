@@ -22,7 +22,7 @@ from feature_store.errors import GancaoError, Usage
 from feature_store.finding import Finding
 from feature_store.settings import Settings
 from feature_store.task import Budget, Task
-from training import compare_plot, dataset, leakage, rivals, splits
+from training import compare_plot, leakage, rivals, splits
 from training.evaluate import GROUP_METRICS
 from training.figures.words import METRICS
 from training.measures import COLUMNS, IN_UNIT, SHARES
@@ -68,7 +68,7 @@ def check(name: str, settings: Settings) -> Outcome:
 
 def _leaks(task: Task, source: offline.Source) -> list[Finding]:
     """What the leakage gate of a training would say of the table."""
-    split = splits.split(task, dataset.labelled(task, source), 0)
+    split = splits.of(task, source, 0)
     found = leakage.find(task, split.train, split.holdout, leakage.sides(task, split.train, split.holdout))
     return [
         Finding(leak.field, leak.check, "warning" if leak.waived else "error", len(split.train), (), leak.message,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_store.errors import TableMissing, TableUnreadable
+from feature_store.field import AnyField
 from feature_store.labels import texts
 from feature_store.task import Task
 
@@ -31,6 +32,10 @@ class Source:
     digest: str
     synthetic: bool
 
+    def emptied(self) -> Source:
+        """The same without its rows, which take memory."""
+        return replace(self, table=self.table.schema.empty_table())
+
 
 def fetch(task: Task, data_dir: Path) -> Source:
     """Run the Task's SQL over its sources below `data_dir`.
@@ -46,7 +51,7 @@ def fetch(task: Task, data_dir: Path) -> Source:
                 literal = str(path).replace("'", "''")
                 view = f"CREATE VIEW {name} AS SELECT * FROM {_READERS[path.suffix]}('{literal}')"  # noqa: S608
                 connection.execute(view)
-            table = connection.sql(task.data.sql).to_arrow_table().combine_chunks()
+            table = connection.sql(task.data.sql).to_arrow_table()
         except (duckdb.Error, AttributeError) as error:
             first = str(error).split("\n")[0]
             raise TableUnreadable(
@@ -144,16 +149,17 @@ def columns(task: Task, table: pa.Table) -> dict[str, np.ndarray]:
     number: float64, NaN unknown. flag: 0.0, 1.0 or NaN. date: days since 1970-01-01 or NaN.
     category: object array of str or None. `gancao check` says beforehand what can't be converted.
     """
-    out: dict[str, np.ndarray] = {}
-    for field in task.fields:
-        column = table.column(field.name)
-        if field.type == "category":
-            out[field.name] = np.asarray(column.cast(pa.string()).to_pylist(), dtype=object)
-        elif field.type == "date":
-            out[field.name] = _floats(pc.cast(column.cast(pa.date32()), pa.int32()))
-        else:
-            out[field.name] = _floats(column)
-    return out
+    return {field.name: values(field, table) for field in task.fields}
+
+
+def values(field: AnyField, table: pa.Table) -> np.ndarray:
+    """(n,) one field of `columns`."""
+    column = table.column(field.name)
+    if field.type == "category":
+        return np.asarray(column.cast(pa.string()).to_pylist(), dtype=object)
+    if field.type == "date":
+        return _floats(pc.cast(column.cast(pa.date32()), pa.int32()))
+    return _floats(column)
 
 
 def target(task: Task, table: pa.Table) -> np.ndarray:

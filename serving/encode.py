@@ -59,14 +59,14 @@ class Encoder:
 
     def columns(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """(n, fields) float64 of columns as `feature_store.offline.columns` gives them; equals `rows` bit for bit."""
-        out = []
-        for name, kind, codes, fill in self._steps:
+        out = np.empty((len(columns[self._steps[0][0]]), len(self._steps)))
+        for place, (name, kind, codes, fill) in enumerate(self._steps):
             column = columns[name]
             if kind == "category":
-                out.append(np.array([fill if word is None else codes.get(word, fill) for word in column], dtype=float))
+                out[:, place] = [fill if word is None else codes.get(word, fill) for word in column]
             else:
-                out.append(np.where(np.isnan(column), fill, column))
-        return np.column_stack(out) if out[0].size else np.empty((0, len(out)))
+                out[:, place] = np.where(np.isnan(column), fill, column)
+        return out
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the bundle."""

@@ -20,7 +20,7 @@ from training import evaluate
 from training.curve import curve_point, summary
 from training.engine import Put
 from training.evaluate import Holdout
-from training.explain import importance, shap
+from training.explain import Judged, importance, shap
 from training.figures.seen import Insight, Seen
 from training.learn import columns
 from training.runlog import Trial
@@ -279,7 +279,10 @@ def seen(kind: str, metric: str | None = None, weighted: bool = False) -> Seen:
     points = [curve_point(work, share) for share in (0.125, 0.25, 0.5, 1.0)]
     insight = Insight(
         importance(
-            lambda m: combine(members, m), name, [f.name for f in described.fields], asked, truth, weight, budget_s=1.0
+            lambda m: combine(members, m),
+            [f.name for f in described.fields],
+            Judged(name, asked, truth, weight),
+            budget_s=1.0,
         ),
         shap(members, asked, budget_s=2.0),
         summary(name, points, len(target)),

@@ -13,7 +13,7 @@ from tests import holdouts
 from tests.holdouts import KINDS
 from training import curve, evaluate, measures
 from training.evaluate import Holdout
-from training.explain import importance, shap
+from training.explain import Judged, importance, shap
 from training.local_engine import LocalEngine
 
 
@@ -147,13 +147,13 @@ def test_importance_keeps_to_its_time_and_is_the_same_for_the_same_seed():
         calls.append(len(rows))
         return rows[:, :1]
 
-    names = ["a", "b", "c"]
-    one, other = (importance(predict, "rmse", names, matrix, matrix[:, 0], seed=4) for _ in range(2))
+    names, judged = ["a", "b", "c"], Judged("rmse", matrix, matrix[:, 0])
+    one, other = (importance(predict, names, judged, seed=4) for _ in range(2))
     assert one == other
     assert one[0].field == "a"
     assert one[-1].rise == 0.0
     calls.clear()
-    importance(predict, "rmse", names, matrix, matrix[:, 0], budget_s=0.0)
+    importance(predict, names, judged, budget_s=0.0)
     assert calls == [500, 100, 100, 100, 100]  # one timed call, then the least rows, one shuffle a field
 
 

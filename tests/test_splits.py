@@ -315,6 +315,20 @@ def test_the_order_of_rows_can_be_the_time(tmp_path):
     assert split.holdout.number.tolist() == list(range(160, 200))
 
 
+def test_a_source_is_split_into_the_rows_that_its_whole_table_would_be():
+    values = [None if i % 7 == 0 else float(i) for i in range(120)]
+    x = [None if i % 5 == 0 else i / 3 for i in range(120)]
+    source = Source(pa.table({"y": values, "x": x, "key": np.arange(120) // 3}), "digest", False)
+    for kind in ("random", "grouped", "time"):
+        made = task(kind)
+        found, whole = splits.of(made, source, 3), splits.split(made, dataset.labelled(made, source), 3)
+        for one, other in ((found.train, whole.train), (found.holdout, whole.holdout)):
+            np.testing.assert_array_equal(one.number, other.number)
+            assert one.columns.keys() == other.columns.keys()
+            for name in one.columns:
+                np.testing.assert_array_equal(one.columns[name], other.columns[name])
+
+
 def test_the_real_birth_weights_hold_out_the_same_rows_as_before_splits_had_kinds(shared_data):
     """Figures that were published stay comparable: the first and last rows held out by seed 0, and how many."""
     task_ = catalog.load("birth_weight")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiments import catalog
@@ -33,6 +36,31 @@ def test_an_optional_field_that_is_always_known_is_sometimes_hidden_so_that_unkn
     assert np.isnan(seen["parity"]).sum() == 1, "what has unknowns of its own is left alone"
     assert not np.isnan(seen["weight_first_kg"]).any(), "what is required is left alone"
     assert columns["term"][0] == "term", "and the table is not changed"
+
+
+def test_rows_in_which_nothing_can_be_hidden_are_given_back_as_they_are():
+    """Then the baselines learn from the very matrix of the search, and it is laid out once."""
+    task = catalog.load("birth_weight_hospital")
+    columns = {field.name: np.full(60, np.nan) for field in task.fields}
+    rows = Rows(columns, np.zeros(60))
+    assert dataset.with_unknowns(task, rows, seed=0) is rows
+
+
+def test_a_query_that_fails_is_told_before_the_search(tmp_path):
+    home = Home(tmp_path / "home", tmp_path)
+    x = np.random.default_rng(0).normal(size=300)
+    pq.write_table(pa.table({"x": x, "y": x + 1}), tmp_path / "t.parquet")
+    task = {
+        "task": "naive", "title": "T", "intended_use": "A test.",
+        "target": {"name": "y", "label": "Y", "unit": "1", "limits": [-99, 99]},
+        "data": {"sources": {"t": "t.parquet"}, "sql": "SELECT * FROM t"},
+        "fields": [{"name": "x", "type": "number", "limits": [-99, 99]}],
+        "baselines": [{"name": "seasonal", "sql": "SELECT row_id, z AS value FROM holdout"}],
+    }  # fmt: skip
+    (tmp_path / "naive.yaml").write_text(json.dumps(task), encoding="utf-8")
+    done = home.run("train", str(tmp_path / "naive.yaml"), "--budget", "2trials", code=1)
+    assert "baseline seasonal of naive" in done.stderr
+    assert not list(home.home.glob("runs/*")), "no trial was run"
 
 
 def test_the_record_holds_what_was_promised(trained: Home):

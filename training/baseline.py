@@ -1,16 +1,13 @@
-"""Baselines that the field would use; they stand in every leaderboard, on the same rows."""
+"""The learners among the baselines (`rules.py` has the others); they stand in every leaderboard, on the same rows."""
 
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
-from feature_store.task import Task
 from serving.ensemble import Member
-from training import rules, trial
+from training import trial
 from training.engine import Engine
 from training.job import Config
-from training.splits import Split
 from training.trial import Shared
 
 LIGHTGBM: Config = {
@@ -32,18 +29,16 @@ def learnt(kind: str) -> dict[str, tuple[str, Config]]:
     }
 
 
-def predict(
-    task: Task, split: Split, table: pa.Table, matrix: np.ndarray, shared: Shared, engine: Engine
-) -> dict[str, np.ndarray]:
-    """Predictions (n, outputs) for the holdout by each baseline's name.
+def predict(kind: str, matrix: np.ndarray, shared: Shared, engine: Engine) -> dict[str, np.ndarray]:
+    """Predictions (n, outputs) of each learner for the encoded holdout, (n, fields).
 
-    table: the source table; matrix: the encoded holdout. Raises as `rules.predict`.
+    kind: of the Task; shared: the training rows as the table has them, with no value made unknown.
     """
     tickets = {
         name: engine.submit(trial.refit, shared, learner, config, int(config.get("n_estimators", 0)))
-        for name, (learner, config) in learnt(task.kind).items()
+        for name, (learner, config) in learnt(kind).items()
     }
-    out = rules.predict(task, split, table)
+    out = {}
     for name, ticket in tickets.items():
         models, link = trial.unpack(engine.result(ticket), matrix.shape[1])
         out[name] = Member(name, 1.0, tuple(models), link).predict(matrix)

@@ -50,7 +50,7 @@ def fit_lightgbm(config: Config, job: Fit) -> Fitted:
     watch: dict[str, Any] = {"callbacks": [_lightgbm_deadline(job)]}
     if job.valid is not None:
         matrix, target, weight = job.valid
-        valid = lightgbm.Dataset(matrix, target, weight=weight, reference=data, free_raw_data=False)
+        valid = lightgbm.Dataset(matrix, target, weight=weight, reference=data)
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
         watch["valid_sets"] = [valid]
         watch["callbacks"] += [lightgbm.record_evaluation(curve), stop]
@@ -58,13 +58,14 @@ def fit_lightgbm(config: Config, job: Fit) -> Fitted:
     booster = lightgbm.train(params, data, rounds, keep_training_booster=True, **watch)
     losses = next(iter(next(iter(curve.values())).values())) if curve else []
     link: Link = "exp" if objective in ("poisson", "gamma", "tweedie") else job.link
+    outputs = job.outputs  # `cut` must not hold the job, whose matrices are large
 
     def cut(rounds: int) -> Trees:
         text = booster.model_to_string(num_iteration=rounds)
         if params.get("boosting") == "rf":
             text = treetext.averaged(text, rounds or booster.current_iteration())
         if sources is not None:
-            text = treetext.write(treetext.on_sources(treetext.read(text), sources), width, job.outputs)
+            text = treetext.write(treetext.on_sources(treetext.read(text), sources), width, outputs)
         return Trees(text, width)
 
     return Fitted(losses, cut, link)
@@ -88,7 +89,6 @@ def _lightgbm_data(job: Fit, params: dict[str, Any]) -> lightgbm.Dataset:
         weight=job.weight,
         categorical_feature=list(job.columns.categories),
         params={key: params[key] for key in known},
-        free_raw_data=False,
     )
 
 

@@ -45,26 +45,37 @@ UNKNOWN_SHARE = 0.05
 
 
 def with_unknowns(task: Task, rows: Rows, seed: int) -> Rows:
-    """The rows, with some values of optional fields made unknown where the table knows them all.
+    """The rows, with some values of optional fields made unknown where the table knows them all; `rows` if none.
 
     A request may leave such a field out (the sex of a fetus, say). A model that never saw it missing would have to
     assume a value; this one learns what is to be expected without it, and its residuals say how much wider the
     interval is then.
     """
     random = np.random.default_rng([seed, 1])
-    columns = dict(rows.columns)
+    columns, some = dict(rows.columns), False
     for field in task.fields:
         hidden = random.random(len(rows)) < UNKNOWN_SHARE
         column = columns[field.name]
-        if field.required or any(value is None or value != value for value in column.tolist()):
+        if field.required or any_unknown(column):
             continue
         columns[field.name] = column.copy()
         columns[field.name][hidden] = None if field.type == "category" else np.nan
-    return replace(rows, columns=columns)
+        some = True
+    return replace(rows, columns=columns) if some else rows
+
+
+def any_unknown(column: np.ndarray) -> bool:
+    """Whether a column, as `offline.columns` gives it, lacks a value somewhere."""
+    return any(word is None for word in column) if column.dtype == object else bool(np.isnan(column).any())
 
 
 def labelled(task: Task, source: offline.Source) -> Rows:
     """The rows whose target is known. Raises TooFewRows."""
+    return with_columns(labels(task, source), task, source)
+
+
+def labels(task: Task, source: offline.Source) -> Rows:
+    """The same without their columns: enough to split them. Raises TooFewRows."""
     target = offline.target(task, source.table)
     known = np.flatnonzero(np.isfinite(target))
     if len(known) < MIN_ROWS:
@@ -74,4 +85,9 @@ def labelled(task: Task, source: offline.Source) -> Rows:
         )
     weight, classes = offline.weight(task, source.table), tuple(offline.classes(task, source.table))
     by, number = offline.split_by(task, source.table), np.arange(source.table.num_rows)
-    return Rows(offline.columns(task, source.table), target, weight, classes, by, number).take(known)
+    return Rows({}, target, weight, classes, by, number).take(known)
+
+
+def with_columns(rows: Rows, task: Task, source: offline.Source) -> Rows:
+    """Rows that know their places in the source (`number`), with their columns."""
+    return replace(rows, columns={f.name: offline.values(f, source.table)[rows.number] for f in task.fields})

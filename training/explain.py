@@ -34,44 +34,58 @@ class Importance:
     spread: float
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The holdout: matrix (n, fields) encoded rows, target (n,), weight (n,) or None; metric: the search's."""
+
+    metric: str
+    matrix: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None = None
+
+    def take(self, places: np.ndarray) -> Judged:
+        """Some of the rows."""
+        weight = None if self.weight is None else self.weight[places]
+        return Judged(self.metric, self.matrix[places], self.target[places], weight)
+
+    def loss(self, predicted: np.ndarray) -> float:
+        """Of predictions (n, outputs)."""
+        return loss(self.metric, self.target, predicted, self.weight)
+
+
 def importance(
     predict: Callable[[np.ndarray], np.ndarray],
-    metric: str,
     names: Sequence[str],
-    matrix: np.ndarray,
-    target: np.ndarray,
-    weight: np.ndarray | None = None,
+    judged: Judged,
     seed: int = 0,
     first: Sequence[int] = (),
     budget_s: float = 5.0,
 ) -> list[Importance]:
     """Permutation importance of every field, the greatest first, on a sample of up to ROWS rows.
 
-    predict: (n, fields) encoded rows to (n, outputs), in batches; names: of the columns; matrix, target, weight: the
-    holdout's. One timed call decides how many shuffles (1 to REPEATS) of how many rows (LEAST_ROWS or more) budget_s
-    allows, so figures may differ in their last digits from run to run; a bundle does not hold them. Beyond MANY
-    columns only as many are shuffled as twice the time allows, those of `first` before the others.
+    predict: (n, fields) encoded rows to (n, outputs), in batches; names: of the columns. One timed call decides how
+    many shuffles (1 to REPEATS) of how many rows (LEAST_ROWS or more) budget_s allows, so figures may differ in their
+    last digits from run to run; a bundle does not hold them. Beyond MANY columns only as many are shuffled as twice
+    the time allows, those of `first` before the others.
     Source: Breiman 2001, Machine Learning 45; Fisher et al. 2019, JMLR 20(177).
     """
     random = np.random.default_rng(seed)
-    chosen = np.sort(random.permutation(len(matrix))[:ROWS])
+    sample = judged.take(np.sort(random.permutation(len(judged.target))[:ROWS]))
     start = time.perf_counter()
-    predict(matrix[chosen])
+    predict(sample.matrix)
     calls = budget_s / max(time.perf_counter() - start, 1e-6) / len(names)
     if calls < 1:
-        chosen = chosen[: max(int(len(chosen) * calls), LEAST_ROWS)]
-    rows, truth = matrix[chosen], target[chosen]
-    share = None if weight is None else weight[chosen]
-    whole = loss(metric, truth, predict(rows), share)
+        sample = sample.take(np.arange(min(max(int(len(sample.target) * calls), LEAST_ROWS), len(sample.target))))
+    whole = sample.loss(predict(sample.matrix))
     found: list[Importance] = []
     for column in dict.fromkeys([*first, *range(len(names))]):
         if len(found) >= MANY and time.perf_counter() - start > 2 * budget_s:
             break
         rises = []
         for _ in range(int(np.clip(calls, 1, REPEATS))):
-            shuffled = rows.copy()
+            shuffled = sample.matrix.copy()
             shuffled[:, column] = random.permutation(shuffled[:, column])
-            rises.append(loss(metric, truth, predict(shuffled), share) - whole)
+            rises.append(sample.loss(predict(shuffled)) - whole)
         found.append(Importance(names[column], float(np.mean(rises)), float(np.std(rises))))
     return sorted(found, key=lambda one: -one.rise)
 

@@ -37,7 +37,7 @@ def fit(
             folds = splits.economical(splits.fold(task, rows, seed), len(rows))
             log = RunLog(folder, {"task": task.task, "rows": len(rows), "seed": seed})
             shop = Workshop(task, encode.fit(task, seen.columns, rows.classes), own, log, seed)
-            learnt = learn(shop, seen, folds, budget, progress)
+            learnt = learn(shop, seen, shop.lay_out("shared", seen, folds), budget, progress)
             shop.clear()
     finally:
         if engine is None:

@@ -49,6 +49,10 @@ class Workshop:
     log: RunLog
     seed: int
 
+    def lay_out(self, name: str, rows: Rows, folds: Folds) -> Shared:
+        """Encode rows and lay them where the workers find them; after that nobody need hold their columns."""
+        return self.share(name, rows, self.encoder.columns(rows.columns), folds)
+
     def share(self, name: str, rows: Rows, matrix: np.ndarray, folds: Folds) -> Shared:
         """Lay arrays where the workers find them, under a name of the run's folder. matrix: the encoded rows."""
         arrays = {"matrix": matrix, "target": rows.target}
@@ -96,16 +100,17 @@ class Learnt:
     shared: Shared
 
 
-def learn(shop: Workshop, rows: Rows, folds: Folds, budget: Budget, progress: Progress) -> Learnt:
-    """Search on the folds, then choose, make the members and calibrate. rows: to learn from."""
-    start = time.monotonic()
-    task, matrix = shop.task, shop.encoder.columns(rows.columns)
-    shared = shop.share("shared", rows, matrix, folds)
+def learn(shop: Workshop, rows: Rows, shared: Shared, budget: Budget, progress: Progress) -> Learnt:
+    """Search on the folds, then choose, make the members and calibrate.
+
+    rows: to learn from; their columns are not looked at. shared: the same rows, as `Workshop.lay_out` laid them.
+    """
+    start, task = time.monotonic(), shop.task
     searching = budget if budget.trials else Budget(seconds=SEARCHING * (budget.seconds or 60.0))
     trials = Search(shop.engine, shared, shop.log, searching, task.search.learners, shop.seed, progress).run()
     progress.stage("choose")
-    seen = np.sort(np.concatenate([valid for _, valid in folds]))
-    judged = rows.take(seen)
+    seen = np.sort(np.concatenate([valid for _, valid in shared.folds()]))
+    judged, matrix = replace(rows, columns={}).take(seen), shared.arrays()["matrix"][seen]
     good = sorted((t for t in trials if t.loss is not None), key=lambda t: t.number)
     oofs = [shop.log.oof(t)[seen] for t in good]
     best = _choose(shop, judged, good, oofs)
@@ -114,12 +119,10 @@ def learn(shop: Workshop, rows: Rows, folds: Folds, budget: Budget, progress: Pr
     progress.ensemble(best.loss)
     progress.stage("calibrate", "making the members and calibrating")
     # What answers is calibrated while the members are made: neither waits for the other.
-    size = None if task.kind != "regression" else _begin_size(shop, judged, matrix[seen], oof)
+    size = None if task.kind != "regression" else _begin_size(shop, judged, matrix, oof)
     making = Making(shop.engine, shared, shop.log, task.search.max_row_us, _clock(budget, start))
     kept = members.make(making, chosen)
-    answering = (
-        _classes(shop, judged, matrix[seen], oof) if size is None else _values(shop, judged, matrix[seen], oof, size)
-    )
+    answering = _classes(shop, judged, matrix, oof) if size is None else _values(shop, judged, matrix, oof, size)
     return Learnt(trials, chosen, best, kept, answering, shared)
 
 

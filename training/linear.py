@@ -24,9 +24,9 @@ MANY_WORDS = 50
 
 QUANTILES = 33
 
-MOST_ROWS = 100_000
-"""Rows that are fitted on at most: a few hundred weights are known to a fraction of a per cent by then, and the design
-of a million rows would take gigabytes."""
+MOST_ROWS, MOST_CELLS = 100_000, 20_000_000
+"""Rows, and cells of the design, that are fitted on at most: a few hundred weights are known to a fraction of a per
+cent by then, and the design of a million rows would take gigabytes."""
 
 WIDE = 500
 """Columns beyond which numbers stay plain: hinges would be many more than the rows can tell apart."""
@@ -79,34 +79,45 @@ class _Words:
 
 def fit_linear(config: Config, job: Fit) -> Fitted:
     """`numbers`: `plain`, `splines` (with `knots`) or `quantiles`; `alpha`: the penalty a thousand rows."""
-    if len(job.target) > MOST_ROWS:
-        rows = np.sort(np.random.default_rng(job.seed).permutation(len(job.target))[:MOST_ROWS])
-        weight = None if job.weight is None else job.weight[rows]
-        job = replace(job, matrix=job.matrix[rows], target=job.target[rows], weight=weight)
+    job = _some(job, MOST_ROWS)
     parts = _parts(config, job)
-    design = np.hstack([part.design(job.matrix) for part in parts]) if parts else np.zeros((len(job.target), 0))
-    size = design.std(axis=0)
-    size[size == 0] = 1.0
-    weights, intercept = _solve(design / size, float(config["alpha"]), job)
+    widths = [part.design(job.matrix[:1]).shape[1] for part in parts]
+    job = _some(job, max(MOST_CELLS // max(sum(widths), 1), FEW))
+    design, size, start = np.empty((len(job.target), sum(widths))), np.ones(sum(widths)), 0
+    for part, width in zip(parts, widths, strict=True):  # the design is held once: it is the largest array there is
+        block, own = part.design(job.matrix), slice(start, start + width)
+        size[own] = np.where(block.std(axis=0) == 0, 1.0, block.std(axis=0))
+        design[:, own] = block / size[own]
+        start += width
+    weights, intercept = _solve(design, float(config["alpha"]), job)
     weights = weights / size[:, None]
     curves, tables, start = [], [], 0
-    for part in parts:
-        width = part.design(job.matrix[:1]).shape[1]
-        own = weights[start : start + width]
+    for part, width in zip(parts, widths, strict=True):
+        of_part = weights[start : start + width]
         start += width
         if isinstance(part, _Numbers):
-            curves.append(part.curve(own)[0])
+            curves.append(part.curve(of_part)[0])
         else:
-            tables.append(part.table(own))
+            tables.append(part.table(of_part))
     model = Additive(intercept.tolist(), curves, tables)
     return Fitted([], lambda _: model, job.link)
 
 
+def _some(job: Fit, most: int) -> Fit:
+    """The job on at most so many of its rows, drawn by its seed."""
+    if len(job.target) <= most:
+        return job
+    rows = np.sort(np.random.default_rng(job.seed).permutation(len(job.target))[:most])
+    weight = None if job.weight is None else job.weight[rows]
+    return replace(job, matrix=job.matrix[rows], target=job.target[rows], weight=weight)
+
+
 def _solve(design: np.ndarray, alpha: float, job: Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (features, outputs) and intercept (outputs,)."""
+    """Weights (features, outputs) and intercept (outputs,). The design is used up."""
     penalty = alpha * len(design) / 1000.0
     if job.kind == "regression":
-        ridge = Ridge(alpha=max(penalty, 1e-9), solver="cholesky").fit(design, job.target, sample_weight=job.weight)
+        ridge = Ridge(alpha=max(penalty, 1e-9), solver="cholesky", copy_X=False)
+        ridge.fit(design, job.target, sample_weight=job.weight)
         return ridge.coef_[:, None], np.array([ridge.intercept_])
     present = np.unique(job.target)
     if len(present) < 2:  # a fold in which one class is all there is

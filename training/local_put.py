@@ -39,6 +39,6 @@ def _file(put: FolderPut, name: str) -> Path:
     return put.folder / f"{name}.{put.mark}.npy"
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)  # what is mapped counts as the process's memory
 def _mapped(put: FolderPut) -> tuple[np.ndarray, ...]:
     return tuple(np.asarray(np.load(_file(put, name), mmap_mode="r", allow_pickle=False)) for name in put.names)

@@ -55,7 +55,7 @@ class RayPut:
         return _fetched(self.reference)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _fetched(reference: Any) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = ray.get(reference)
     return found

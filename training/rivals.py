@@ -19,7 +19,7 @@ from serving import bundle as bundles
 from serving import encode, predictor
 from serving.fetch import probe
 from serving.predictor import Predictor
-from training import dataset, evaluate, losses, paired, splits
+from training import evaluate, losses, paired, splits
 from training.dataset import Rows
 from training.paired import Ground
 from training.track import Registry, open_registry
@@ -135,4 +135,4 @@ def _same_split(version: Predictor, settings: Settings, seed: int) -> splits.Spl
             f"The table of {version.task.task} under {settings.data} is not the one that version {version.version} was "
             "trained on, so its holdout is not known.\nSet GANCAO_DATA to that table."
         )
-    return splits.split(version.task, dataset.labelled(version.task, source), seed)
+    return splits.of(version.task, source, seed)

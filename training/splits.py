@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from feature_store.errors import GapTooWide, TableRefused, TooFewGroups, TooFewRows, TooFewTimes
+from feature_store.offline import Source
 from feature_store.task import Task
+from training import dataset
 from training.dataset import Rows
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -65,6 +67,16 @@ def split(task: Task, rows: Rows, seed: int) -> Split:
             f"Bring more rows, or ask for {'fewer' if task.split.kind == 'time' else 'more'} folds (split.folds)."
         )
     return Split(rows.take(train), rows.take(held), folds)
+
+
+def of(task: Task, source: Source, seed: int) -> Split:
+    """The split of a source's labelled rows. Their columns are read once they are split: they are never held twice.
+
+    Raises as `split` and `dataset.labelled`.
+    """
+    found = split(task, dataset.labels(task, source), seed)
+    train, holdout = (dataset.with_columns(part, task, source) for part in (found.train, found.holdout))
+    return replace(found, train=train, holdout=holdout)
 
 
 def fold(task: Task, rows: Rows, seed: int) -> Folds:

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from serving import encode, predictor
 from serving.bundle import Bundle
 from serving.encode import Encoder
 from serving.predictor import Predictor
-from training import dataset, evaluate, gate, golden, leakage, plots, record, splits
+from training import baseline, dataset, evaluate, gate, golden, leakage, plots, record, rules, splits
+from training.engine import Engine
 from training.engines import open_engine
 from training.evaluate import Holdout
 from training.figures.seen import Seen
 from training.fit import assemble, warm
 from training.gate import Verdict
-from training.insights import baselines, insight
+from training.insights import insight
 from training.learn import Workshop, learn
 from training.measures import COLUMNS, HIGHER_IS_BETTER
 from training.paired import Ground, units
@@ -40,16 +41,18 @@ from training.rivals import champion, holdout_id
 from training.runlog import RunLog
 from training.splits import Split
 from training.track import Registry, open_registry
+from training.trial import Shared
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What `train` gives back: a registered version and what was measured."""
+    """What `train` gives back: a registered version and what was measured. digest: SHA-256 of its bundle."""
 
     task: Task
     version: str
     run_id: str
     run: str
+    digest: str
     promoted: bool
     verdict: Verdict
     card: dict[str, Any] = field(repr=False)
@@ -82,6 +85,7 @@ class Trained:
             "version": self.version,
             "run_id": self.run_id,
             "run": self.run,
+            "digest": self.digest,
             "promoted": self.promoted,
             "verdict": self.verdict.to_json(),
             "metrics": self.metrics,
@@ -117,27 +121,29 @@ def train(
         registry = open_registry(settings)
         source = offline.fetch(task, settings.data)
         findings = _checked(task, source)
-        split = splits.split(task, dataset.labelled(task, source), seed)
+        split = splits.of(task, source, seed)
+        guesses = rules.predict(task, split, source.table)  # before the search: a query that fails is told at once
+        source = source.emptied()
         progress.stage("leakage")
         leaks = leakage.gate(task, split.train, split.holdout, leakage.sides(task, split.train, split.holdout), seed)
         findings += [f"The waiver of {one.field or 'the table'} ({one.check}) is not needed: remove it."
                      for one in leakage.idle(task, leaks)]  # fmt: skip
         log = _open_run(task, settings, source, budget, seed, resume)
-        seen = dataset.with_unknowns(task, split.train, seed)
-        shop = Workshop(task, encode.fit(task, seen.columns, seen.classes), pool, log, seed)
+        shop, laid = _lay_out(task, split, pool, log, seed)
+        split = replace(split, train=replace(split.train, columns={}))
         progress.stage("search", f"run {log.name}")
-        learnt = learn(shop, seen, splits.economical(split.folds, len(seen)), budget, progress)
+        learnt = learn(shop, split.train, laid.shared, budget, progress)
         progress.stage("holdout")
         card = record.origins(task, split, source, learnt, seed) | {"leakage": leakage.card(leaks)}
         answering = Predictor(assemble(shop, learnt, card, {"rows": [], "answers": []}))
         holdout, matrix = _asked(answering, shop.encoder, split)
-        guesses = baselines(shop, split, source, matrix)
+        guesses |= baseline.predict(task.kind, matrix, laid.plain, pool)
         reigning = champion(registry, task, holdout_id(task, source.digest, seed), holdout.rows, holdout.classes)
         ground = Ground(holdout.target, holdout.weight, holdout.groups, units(task, split.holdout))
         rivals = {name: guesses[name] for name in (*task.gate.baselines, next(iter(guesses)))}
         verdict = gate.judge(task, ground, holdout.predicted, rivals, reigning, seed)
         card |= record.measures(task, holdout, guesses, verdict)
-        rows = golden.answered(answering, golden.make(shop.encoder, split.train, seed))
+        rows = golden.answered(answering, laid.golden)
         bundle = _write(assemble(shop, learnt, card, rows), log.folder / "bundle")
         finished = Seen(
             task, holdout, card, learnt.trials, learnt.chosen, insight(answering, shop, learnt, holdout, matrix)
@@ -149,7 +155,29 @@ def train(
         shop.clear()
         promoted = promote and _promote(registry, task, version, verdict)
     seconds = round(time.monotonic() - start, 1)
-    return Trained(task, version, run_id, log.name, promoted, verdict, card, seconds, plots.all_plots(finished))
+    digest = bundles.digest(bundle)
+    return Trained(task, version, run_id, log.name, digest, promoted, verdict, card, seconds, plots.all_plots(finished))
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """The training rows where the workers find them, so that this process need not hold their columns.
+
+    shared: what is learnt from, some values made unknown; plain: as the table has them, for the baselines.
+    golden: the golden rows' requests.
+    """
+
+    shared: Shared
+    plain: Shared
+    golden: list[dict[str, Any]]
+
+
+def _lay_out(task: Task, split: Split, pool: Engine, log: RunLog, seed: int) -> tuple[Workshop, _Laid]:
+    seen = dataset.with_unknowns(task, split.train, seed)
+    shop = Workshop(task, encode.fit(task, seen.columns, seen.classes), pool, log, seed)
+    shared = shop.lay_out("shared", seen, splits.economical(split.folds, len(seen)))
+    plain = shared if seen is split.train else shop.lay_out("plain", split.train, ())
+    return shop, _Laid(shared, plain, golden.make(shop.encoder, split.train, seed))
 
 
 def _asked(answering: Predictor, encoder: Encoder, split: Split) -> tuple[Holdout, np.ndarray]:
