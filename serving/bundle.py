@@ -5,6 +5,7 @@
     ensemble.json       members: files, learner, weight, link; the scale model
     models/*.txt|.json|.mlp  native LightGBM text, or numbers of an additive model or a perceptron
     distribution.json, scores.npy   the predictive distribution: names, sorted numbers, the correction of classes
+    reference.json      how familiar a row is, and what each missing field costs
     card.json           what was measured: metrics, baselines, groups, training data
     golden.json         rows and the answers that the server must reproduce bit for bit
     digests.json        SHA-256 and size of each of these
@@ -18,7 +19,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,37 @@ from serving.classes import Classes
 from serving.distribution import Distribution
 from serving.encode import Encoder
 from serving.ensemble import LINKS, Member, Model
+from serving.familiar import Familiarity
 from serving.mlp import Mlp
 from serving.trees import Trees
 
-FORMAT = 2
+FORMAT = 3
 DIGESTS = "digests.json"
 MAX_FILE_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the training rows are like.
+
+    familiarity: None marks no row. costs: by optional field how much wider the interval (of classes: larger the set)
+    is without it, on average, in the target's unit.
+    """
+
+    familiarity: Familiarity | None = None
+    costs: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the bundle."""
+        known = self.familiarity
+        return {"familiarity": None if known is None else known.to_json(), "costs": self.costs}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], fields: int) -> Reference:
+        """The reference of a bundle. fields: of the Task. Raises ValueError when it does not fit them."""
+        known = data["familiarity"]
+        costs = {name: float(cost) for name, cost in data["costs"].items()}
+        return Reference(None if known is None else Familiarity.from_json(known, fields), costs)
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,7 @@ class Bundle:
     distribution: Distribution | Classes
     card: dict[str, Any]
     golden: dict[str, Any]
+    reference: Reference = field(default_factory=Reference)
 
 
 def write(bundle: Bundle, folder: Path) -> str:
@@ -77,6 +104,7 @@ def write(bundle: Bundle, folder: Path) -> str:
         "encoder": bundle.encoder.to_json(),
         "ensemble": ensemble,
         "distribution": layout,
+        "reference": bundle.reference.to_json(),
         "card": bundle.card,
         "golden": bundle.golden,
     }
@@ -117,6 +145,7 @@ def read(folder: Path) -> Bundle:
         distribution=_read_distribution(files, encoder),
         card=json.loads(files["card.json"]),
         golden=json.loads(files["golden.json"]),
+        reference=Reference.from_json(json.loads(files["reference.json"]), len(task.fields)),
     )
 
 

@@ -146,7 +146,7 @@ def render(page: Page) -> str:
         ranking=panel.ranking(page.task, page.lang, page.answer or {}, page.classes),
         classes=[words.of_class(page.task, page.lang, word) for word in page.classes],
         cautions=_cautions(page),
-        missing=[_label(page, name) for name, code in _warned(page) if code == "missing_field"],
+        missing=_missing(page),
         group=words.group(page.task, page.lang, str((page.answer or {}).get("group") or "")),
     )
 
@@ -172,9 +172,20 @@ def _label(page: Page, name: str) -> str:
     return asked.label[page.lang] if asked else name
 
 
-def _warned(page: Page) -> list[tuple[str, str]]:
-    """(field, code) of each warning of the answer."""
-    return [(warning["field"], warning["code"]) for warning in (page.answer or {}).get("warnings", [])]
+def _missing(page: Page) -> list[tuple[str, str]]:
+    """(label, what knowing it would narrow the interval by, such as `60 g`, or "") of each missing field."""
+    target, found = page.task.target, []
+    for warning in (page.answer or {}).get("warnings", []):
+        if warning["code"] == "missing_field":
+            cost = warning.get("cost", 0.0) if page.task.kind == "regression" else 0.0
+            told = words.amount(cost, target.digits)
+            worth = (
+                f"{told} {words.unit(target.unit, page.lang)}".strip()
+                if cost > 0 and float(cost) >= 0.5 * 10.0**-target.digits
+                else ""
+            )
+            found.append((cost, _label(page, warning["field"]), worth))
+    return [(label, worth) for _, label, worth in sorted(found, key=lambda one: -one[0])]
 
 
 def _cautions(page: Page) -> list[tuple[str, str]]:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from feature_store.errors import BundleRefused
+from feature_store.task import Task
 from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.classes import Classes
 from serving.distribution import Distribution
 from serving.ensemble import combine
+from serving.familiar import Unfamiliar
 
 
 class Predictor:
@@ -25,8 +27,9 @@ class Predictor:
     def __init__(self, bundle: Bundle, version: str = "") -> None:
         self.bundle, self.task, self.version = bundle, bundle.task, version
         self._names = [field.name for field in self.task.fields]
+        self._familiarity = bundle.reference.familiarity
         self._words = {name: set(words) for name, words in bundle.encoder.categories.items()}
-        self._missing = {name: _warning(name, "missing_field", f"{name} was not given.") for name in self._names}
+        self._missing = {name: _missing(self.task, name, bundle.reference.costs.get(name)) for name in self._names}
         self._ranges = [
             (index, field.name, *bundle.encoder.ranges[field.name])
             for index, field in enumerate(self.task.fields)
@@ -80,8 +83,8 @@ class Predictor:
                 chances = {"probabilities": dict(zip(words, answer.chances, strict=True))}
             yield {**chances, "label": answer.label, "set": answer.set, "group": answer.group}
 
-    def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, str]]:
-        out = [warning for name, warning in self._missing.items() if row.get(name) is None]
+    def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, Any]]:
+        out: list[dict[str, Any]] = [warning for name, warning in self._missing.items() if row.get(name) is None]
         for name, words in self._words.items():
             if (word := row.get(name)) is not None and word not in words:
                 out.append(_warning(name, "unseen_category", f"No training row has this {name}; it counts as unknown."))
@@ -89,7 +92,15 @@ class Predictor:
             if row.get(name) is not None and not low <= encoded[index] <= high:
                 message = f"{name} is beyond the training rows' {low:g} to {high:g}: the answer is a guess there."
                 out.append(_warning(name, "outside_training_range", message))
+        if self._familiarity is not None and (hit := self._familiarity.judge(encoded.tolist())):
+            out.append(self._unfamiliar(hit))
         return out
+
+    def _unfamiliar(self, hit: Unfamiliar) -> dict[str, str]:
+        name = self._names[hit.field]
+        beside = "" if hit.beside is None else f" beside {self._names[hit.beside]}"
+        message = f"Hardly any training row is like this one; what is oddest is {name}{beside}. Check the values."
+        return _warning(name, "unfamiliar", message)
 
     def check_golden(self) -> None:
         """Raises BundleRefused unless every golden row gives its recorded answer bit for bit."""
@@ -107,6 +118,20 @@ class Predictor:
 def numbers(answer: dict[str, Any]) -> dict[str, Any]:
     """What a golden row pins of an answer: all but the sentences of its warnings, which a later server may mend."""
     return {**answer, "warnings": [[warning["field"], warning["code"]] for warning in answer["warnings"]]}
+
+
+def _missing(task: Task, name: str, cost: float | None) -> dict[str, Any]:
+    """cost: how much wider the interval, or larger the set, is without the field; None where it is not known."""
+    if cost is None:
+        return _warning(name, "missing_field", f"{name} was not given.")
+    if task.kind == "regression":
+        told = f"the interval narrower by {cost:.{task.target.digits}f} {task.target.unit}"
+    else:
+        told = f"the set smaller by {cost:.2f} classes"
+    message = f"{name} was not given. Knowing it makes {told} on average."
+    if float(f"{cost:.{task.target.digits if task.kind == 'regression' else 2}f}") <= 0:
+        message = f"{name} was not given. Knowing it hardly changes how sure the answer is."
+    return {**_warning(name, "missing_field", message), "cost": cost}
 
 
 def _warning(field: str, code: str, message: str) -> dict[str, str]:

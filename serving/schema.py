@@ -202,8 +202,15 @@ _WARNING = {
     "type": "object",
     "properties": {
         "field": _TEXT,
-        "code": {"type": "string", "enum": ["missing_field", "outside_training_range", "unseen_category"]},
+        "code": {
+            "type": "string",
+            "enum": ["missing_field", "outside_training_range", "unseen_category", "unfamiliar"],
+        },
         "message": _TEXT,
+        "cost": {
+            "type": "number",
+            "description": "Of missing_field: how much narrower the interval, or smaller the set, is with it.",
+        },
     },
     "required": ["field", "code", "message"],
 }

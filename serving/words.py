@@ -58,6 +58,10 @@ _WARNINGS: dict[str, tuple[str, str]] = {
         "never seen in training, so it counts as unknown.",
         "训练数据中没有此取值，按未知处理。",
     ),
+    "unfamiliar": (
+        "hardly any case the model has learnt from is like this one, above all in this item. Check it for a slip.",
+        "训练数据中几乎没有与此相似的病例，此项尤为少见。请核对是否填错。",
+    ),
 }
 
 

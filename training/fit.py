@@ -10,15 +10,18 @@ from typing import Any
 
 from feature_store.task import Budget, Task
 from serving import encode
-from serving.bundle import Bundle
+from serving.bundle import Bundle, Reference
 from serving.predictor import Predictor
-from training import dataset, splits, trial
+from training import dataset, familiar, missing, splits, trial
 from training.dataset import Rows
 from training.engine import Engine
 from training.learn import Learnt, Workshop, learn
 from training.local_engine import LocalEngine
 from training.progress import Progress
 from training.runlog import RunLog
+
+EMPTY: dict[str, Any] = {"rows": [], "answers": []}
+"""The golden rows of a bundle that is not written."""
 
 
 def fit(
@@ -38,11 +41,12 @@ def fit(
             log = RunLog(folder, {"task": task.task, "rows": len(rows), "seed": seed})
             shop = Workshop(task, encode.fit(task, seen.columns, rows.classes), own, log, seed)
             learnt = learn(shop, seen, shop.lay_out("shared", seen, folds), budget, progress)
+            bundle = assemble(shop, learnt, {}, EMPTY, refer(shop, learnt))
             shop.clear()
     finally:
         if engine is None:
             own.close()
-    return Predictor(assemble(shop, learnt, {}, {"rows": [], "answers": []})), learnt
+    return Predictor(bundle), learnt
 
 
 def warm(engine: Engine) -> None:
@@ -51,8 +55,17 @@ def warm(engine: Engine) -> None:
         engine.submit(trial.ready)
 
 
-def assemble(shop: Workshop, learnt: Learnt, card: dict[str, Any], golden: dict[str, Any]) -> Bundle:
-    """The bundle of what was learnt. card, golden: as `serving.bundle.Bundle`."""
+def refer(shop: Workshop, learnt: Learnt) -> Reference:
+    """What the training rows are like, for the answers' warnings."""
+    matrix = learnt.shared.arrays()["matrix"]
+    bare = Predictor(assemble(shop, learnt, {}, EMPTY, Reference()))
+    return Reference(familiar.fit(shop.encoder, matrix, shop.seed), missing.costs(bare, matrix, shop.seed))
+
+
+def assemble(
+    shop: Workshop, learnt: Learnt, card: dict[str, Any], golden: dict[str, Any], reference: Reference
+) -> Bundle:
+    """The bundle of what was learnt. card, golden, reference: as `serving.bundle.Bundle`."""
     answering = learnt.answering
     return Bundle(
         shop.task,
@@ -63,4 +76,5 @@ def assemble(shop: Workshop, learnt: Learnt, card: dict[str, Any], golden: dict[
         answering.distribution,
         card,
         golden,
+        reference,
     )

@@ -29,7 +29,7 @@ from training.engine import Engine
 from training.engines import open_engine
 from training.evaluate import Holdout
 from training.figures.seen import Seen
-from training.fit import assemble, warm
+from training.fit import EMPTY, assemble, refer, warm
 from training.gate import Verdict
 from training.insights import insight
 from training.learn import Workshop, learn
@@ -135,7 +135,8 @@ def train(
         learnt = learn(shop, split.train, laid.shared, budget, progress)
         progress.stage("holdout")
         card = record.origins(task, split, source, learnt, seed) | {"leakage": leakage.card(leaks)}
-        answering = Predictor(assemble(shop, learnt, card, {"rows": [], "answers": []}))
+        reference = refer(shop, learnt)
+        answering = Predictor(assemble(shop, learnt, card, EMPTY, reference))
         holdout, matrix = _asked(answering, shop.encoder, split)
         guesses |= baseline.predict(task.kind, matrix, laid.plain, pool)
         reigning = champion(registry, task, holdout_id(task, source.digest, seed), holdout.rows, holdout.classes)
@@ -144,7 +145,7 @@ def train(
         verdict = gate.judge(task, ground, holdout.predicted, rivals, reigning, seed)
         card |= record.measures(task, holdout, guesses, verdict)
         rows = golden.answered(answering, laid.golden)
-        bundle = _write(assemble(shop, learnt, card, rows), log.folder / "bundle")
+        bundle = _write(assemble(shop, learnt, card, rows, reference), log.folder / "bundle")
         finished = Seen(
             task, holdout, card, learnt.trials, learnt.chosen, insight(answering, shop, learnt, holdout, matrix)
         )
