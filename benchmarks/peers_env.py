@@ -23,6 +23,7 @@ PEERS = {
     "flaml": ["flaml>=2.5,<3", "lightgbm", "xgboost-cpu<3", "catboost", "scikit-learn"],
     "autogluon": [TORCH, "autogluon.tabular[lightgbm,catboost,xgboost,fastai,ray]==1.6.*"],
     "lightautoml": [TORCH, "lightautoml"],
+    "intervals": ["mapie", "crepes", "lightgbm", "scikit-learn"],
 }
 """Peer -> what is asked of pip."""
 

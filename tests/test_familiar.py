@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import log
 
 import numpy as np
 import pytest
 
 from feature_store.task import Task
+from serving import bundle as bundles
 from serving import encode
+from serving.bundle import Reference
 from serving.familiar import Bins, Familiarity
-from training import familiar
+from serving.predictor import Predictor
+from tests.made import table, version
+from training import familiar, missing
 
 TASK = Task.model_validate(
     {
@@ -99,3 +104,31 @@ def test_thousands_of_fields_are_looked_at_one_by_one():
     wide = familiar.fit(encode.Encoder(task, {}, {}, {}), np.random.default_rng(0).normal(size=(400, 300)), seed=0)
     assert set(wide.parents) == {-1}
     assert wide.judge([8.0] * 300) is not None
+
+
+def test_a_missing_field_that_matters_costs_width_and_one_that_does_not_costs_none():
+    made = version("regression")
+    matrix = made.bundle.encoder.columns(table("regression", 3000, 0).columns)
+    found = missing.costs(Predictor(made.bundle), matrix, seed=0)
+    assert set(found) == {field.name for field in made.bundle.task.fields if not field.required}
+    told = Predictor(replace(made.bundle, reference=Reference(costs={"days": 3.2, "alone": 0.001})))
+    warnings = {w["field"]: w for w in told.answer([{"age": 70, "ward": "surgery"}])[0]["warnings"]}
+    assert "narrower by 3" in warnings["days"]["message"]
+    assert warnings["days"]["cost"] == 3.2
+    assert "hardly changes" in warnings["alone"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["regression", "binary", "multiclass"])
+def test_a_version_carries_its_reference_and_marks_what_is_unlike_its_rows(kind, tmp_path):
+    made = version(kind)
+    rows = table(kind, 3000, 0)
+    encoder = made.bundle.encoder
+    known = familiar.fit(encoder, encoder.columns(rows.columns), seed=0)
+    strict = Reference(
+        replace(known, threshold=0.0), missing.costs(Predictor(made.bundle), encoder.columns(rows.columns), 0)
+    )
+    bundles.write(replace(made.bundle, reference=strict), tmp_path / "bundle")
+    again = bundles.read(tmp_path / "bundle")
+    assert again.reference == strict
+    answer = Predictor(again).answer(made.rows[:1])[0]
+    assert [w["field"] for w in answer["warnings"] if w["code"] == "unfamiliar"] != []

@@ -76,6 +76,11 @@ class Holdout:
         true = [self.classes[int(place)] for place in self.target]
         return np.array([word in answer["set"] for word, answer in zip(true, self.answers, strict=True)])
 
+    @property
+    def unfamiliar(self) -> np.ndarray:
+        """(n,) whether the row was marked as unlike the training rows."""
+        return np.array([any(w["code"] == "unfamiliar" for w in answer.get("warnings", ())) for answer in self.answers])
+
     def chance(self, event: str) -> np.ndarray:
         """(n,) answered probabilities of an event."""
         return np.array([answer["events"][event] for answer in self.answers])
@@ -98,11 +103,11 @@ def group_names(encoder: Encoder, matrix: np.ndarray) -> list[tuple[str, ...]]:
 def metrics(task: Task, holdout: Holdout) -> dict[str, float]:
     """Point error, the quality of intervals or sets, and of events, each in one number; see `point_metrics`.
 
-    Besides: regression: coverage, mean_width, winkler, and of each event _rate, _mean_chance, _brier and _auc.
-    binary, multiclass: set_coverage, mean_set_size. binary: mean_chance.
+    Besides: unfamiliar, the share of rows marked so. regression: coverage, mean_width, winkler, and of each event _rate,
+    _mean_chance, _brier and _auc. binary, multiclass: set_coverage, mean_set_size. binary: mean_chance.
     """
     target, weight = holdout.target, holdout.weight
-    out = point_metrics(task.kind, target, holdout.predicted, weight)
+    out = point_metrics(task.kind, target, holdout.predicted, weight) | {"unfamiliar": mean(holdout.unfamiliar, weight)}
     if task.kind != "regression":
         sizes = np.array([len(answer["set"]) for answer in holdout.answers])
         chance = {"mean_chance": mean(holdout.value, weight)} if task.kind == "binary" else {}
