@@ -12,7 +12,7 @@ import numpy as np
 
 from feature_store.errors import GapTooWide, TableRefused, TooFewGroups, TooFewRows, TooFewTimes
 from feature_store.offline import Source
-from feature_store.task import Task
+from feature_store.task import Budget, Task
 from training import dataset
 from training.dataset import Rows
 
@@ -28,8 +28,11 @@ LEAST_FIT = 10
 MANY_ROWS, ENOUGH_VALIDATED = 50_000, 20_000
 """From so many training rows on, about so many are validated: see `economical`."""
 
+LEAST_FITTED, MOST_FITTED = 20_000, 250_000
+"""Between these lie the rows that a configuration is fitted on while searching a table of more than MANY_ROWS."""
 
-MOST_FITTED = 250_000
+CELLS_A_SECOND, TRIALS_A_SLOT = 300_000, 15
+"""What a slot fits, about (boosting with early stopping: docs/benchmarks/scale.md), and how many trials it should."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +98,31 @@ def fold(task: Task, rows: Rows, seed: int) -> Folds:
     return [*out, (train, held)]
 
 
-def economical(folds: Folds, n: int) -> Folds:
+def affordable(columns: int, budget: Budget) -> int:
+    """Rows that a configuration is fitted on at most: so many that a budget in seconds lasts for TRIALS_A_SLOT.
+
+    A run that is resumed with another budget may fit on other rows; it validates the same ones.
+    """
+    if budget.seconds is None:
+        return MOST_FITTED
+    rows = CELLS_A_SECOND * budget.seconds / TRIALS_A_SLOT / max(columns, 1)
+    return int(min(max(rows, LEAST_FITTED), MOST_FITTED))
+
+
+def economical(folds: Folds, n: int, most: int = MOST_FITTED) -> Folds:
     """Above MANY_ROWS training rows (n) the last folds only, so many that about ENOUGH_VALIDATED rows are validated.
 
     The squared error of 20,000 normal residuals has a mean with a relative standard error of sqrt(2 / 20,000) = 1 %,
     the RMSE of 0.5 %; two configurations on the same rows differ by much less than that, so that more rows would buy
     time lost and no better choice. The last folds: by time they are the most like what is to come and fit on the
-    most rows; otherwise one is as good as another. Of the rows to fit on MOST_FITTED are taken, from all over them:
+    most rows; otherwise one is as good as another. Of the rows to fit on `most` are taken, from all over them:
     a configuration is compared sooner; the members are fitted on all rows, where time is left for it.
     """
     if n <= MANY_ROWS:
         return folds
     validated = np.cumsum([len(valid) for _, valid in reversed(folds)])
     last = folds[-(int(np.argmin(np.abs(validated - ENOUGH_VALIDATED))) + 1) :]
-    return [(_evenly(fit, MOST_FITTED), valid) for fit, valid in last]
+    return [(_evenly(fit, most), valid) for fit, valid in last]
 
 
 def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
