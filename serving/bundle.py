@@ -46,23 +46,26 @@ class Reference:
     """What the training rows are like.
 
     familiarity: None marks no row. costs: by optional field how much wider the interval (of classes: larger the set)
-    is without it, on average, in the target's unit.
+    is without it, on average, in the target's unit. counts: by field the training rows in each of its bins
+    (`familiarity.bins`), those where it is unknown last.
     """
 
     familiarity: Familiarity | None = None
     costs: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the bundle."""
         known = self.familiarity
-        return {"familiarity": None if known is None else known.to_json(), "costs": self.costs}
+        return {"familiarity": None if known is None else known.to_json(), "costs": self.costs, "counts": self.counts}
 
     @staticmethod
     def from_json(data: Mapping[str, Any], fields: int) -> Reference:
         """The reference of a bundle. fields: of the Task. Raises ValueError when it does not fit them."""
         known = data["familiarity"]
         costs = {name: float(cost) for name, cost in data["costs"].items()}
-        return Reference(None if known is None else Familiarity.from_json(known, fields), costs)
+        counts = {name: [int(count) for count in row] for name, row in data["counts"].items()}
+        return Reference(None if known is None else Familiarity.from_json(known, fields), costs, counts)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from feature_store.task import Budget, Task
 from serving import encode
 from serving.bundle import Bundle, Reference
 from serving.predictor import Predictor
-from training import dataset, familiar, missing, splits, trial
+from training import dataset, drift, familiar, missing, splits, trial
 from training.dataset import Rows
 from training.engine import Engine
 from training.learn import Learnt, Workshop, learn
 from training.local_engine import LocalEngine
 from training.progress import Progress
 from training.runlog import RunLog
+from training.trial import Shared
 
 EMPTY: dict[str, Any] = {"rows": [], "answers": []}
 """The golden rows of a bundle that is not written."""
@@ -42,7 +43,7 @@ def fit(
             log = RunLog(folder, {"task": task.task, "rows": len(rows), "seed": seed})
             shop = Workshop(task, encode.fit(task, seen.columns, rows.classes), own, log, seed)
             learnt = learn(shop, seen, shop.lay_out("shared", seen, folds), budget, progress)
-            bundle = assemble(shop, learnt, {}, EMPTY, refer(shop, learnt))
+            bundle = assemble(shop, learnt, {}, EMPTY, refer(shop, learnt, learnt.shared))
             shop.clear()
     finally:
         if engine is None:
@@ -56,11 +57,13 @@ def warm(engine: Engine) -> None:
         engine.submit(trial.ready)
 
 
-def refer(shop: Workshop, learnt: Learnt) -> Reference:
-    """What the training rows are like, for the answers' warnings."""
-    matrix = learnt.shared.arrays()["matrix"]
+def refer(shop: Workshop, learnt: Learnt, plain: Shared) -> Reference:
+    """What the training rows are like, for warnings and for drift. plain: these rows as the table has them."""
+    matrix = plain.arrays()["matrix"]
     bare = Predictor(assemble(shop, learnt, {}, EMPTY, Reference()))
-    return Reference(familiar.fit(shop.encoder, matrix, shop.seed), missing.costs(bare, matrix, shop.seed))
+    known = familiar.fit(shop.encoder, matrix, shop.seed)
+    counts = {f.name: drift.counts(known.bins[place], matrix[:, place]) for place, f in enumerate(shop.task.fields)}
+    return Reference(known, missing.costs(bare, matrix, shop.seed), counts)
 
 
 def assemble(

@@ -135,7 +135,7 @@ def train(
         learnt = learn(shop, split.train, laid.shared, budget, progress)
         progress.stage("holdout")
         card = record.origins(task, split, source, learnt, seed) | {"leakage": leakage.card(leaks)}
-        reference = refer(shop, learnt)
+        reference = refer(shop, learnt, laid.plain)
         answering = Predictor(assemble(shop, learnt, card, EMPTY, reference))
         holdout, matrix = _asked(answering, shop.encoder, split)
         guesses |= baseline.predict(task.kind, matrix, laid.plain, pool)
