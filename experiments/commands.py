@@ -83,7 +83,7 @@ def train(
     """Train and register. Raises Refused when --promote was asked and the verdict says no."""
     task = catalog.load(name, settings)
     trained = run_training(task, settings, read_budget(budget), seed, resume, promote, engine)
-    outcome = (trained.to_json(), in_words(trained, promote))
+    outcome = (trained.to_json(), in_words(trained))
     if promote and not trained.promoted:
         raise Refused(outcome)
     return outcome
@@ -98,17 +98,19 @@ def read_budget(words: str | None) -> Budget | None:
         raise Usage(f"--budget {words!r} is not a budget. Write 120s, 5m, 1h or 40trials.") from None
 
 
-def in_words(trained: Trained, promote: bool) -> RenderableType:
+def in_words(trained: Trained) -> RenderableType:
     """What a person reads at the end of a training, for every kind of target."""
     task = trained.task
     verdict = f"Verdict: {trained.verdict.decision} ({'; '.join(trained.verdict.reasons)})."
+    decision, words = trained.verdict.decision, f"gancao promote {task.task} {trained.version}"
     if trained.promoted:
         after = "It is the champion now; a running server answers with it within seconds."
-    elif promote:
-        force = " --force" if trained.verdict.decision == "reject" else ""
-        after = f"It was not promoted. To do it all the same: gancao promote {task.task} {trained.version}{force}"
+    elif decision == "promote":
+        after = f"Promote it with: {words}"
     else:
-        after = f"Promote it with: gancao promote {task.task} {trained.version}"
+        doubt = "worse than what it must beat" if decision == "reject" else "not shown to be better"
+        force = " --force" if decision == "reject" else ""
+        after = f"It was not promoted: it is {doubt}. Read its report; to promote it all the same: {words}{force}"
     groups = [_groups_in_words(trained)] if trained.groups else []
     last = f"{trained.seconds:.0f} s, run {trained.run}, MLflow run {trained.run_id}"
     return Group(_leaderboard_in_words(trained), _promise(trained), *groups, verdict, after, last)

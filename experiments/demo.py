@@ -39,8 +39,8 @@ def demo(settings: Settings, once: bool, budget: str, mlflow_port: int, console:
     trained = train(task, settings, read_budget(budget), promote=True)
     version = trained.version if trained.promoted else open_registry(settings).champion(name)
     if version is None:
-        raise Refused((trained.to_json(), in_words(trained, True)))
-    console.print(in_words(trained, True))
+        raise Refused((trained.to_json(), in_words(trained)))
+    console.print(in_words(trained))
     if not trained.promoted:
         console.print(f"Version {version}, the champion of an earlier demo, goes on answering.")
     with _running(settings, mlflow_port, name, version) as base:

@@ -24,7 +24,7 @@ from serving import encode, predictor
 from serving.bundle import Bundle
 from serving.encode import Encoder
 from serving.predictor import Predictor
-from training import baseline, dataset, evaluate, gate, golden, leakage, plots, record, rules, splits
+from training import baseline, dataset, evaluate, gate, golden, leakage, memory, plots, record, rules, splits
 from training.engine import Engine
 from training.engines import open_engine
 from training.evaluate import Holdout
@@ -124,6 +124,7 @@ def train(
         split = splits.of(task, source, seed)
         guesses = rules.predict(task, split, source.table)  # before the search: a query that fails is told at once
         source = source.emptied()
+        memory.give_back()
         progress.stage("leakage")
         leaks = leakage.gate(task, split.train, split.holdout, leakage.sides(task, split.train, split.holdout), seed)
         findings += [f"The waiver of {one.field or 'the table'} ({one.check}) is not needed: remove it."
@@ -131,6 +132,7 @@ def train(
         log = _open_run(task, settings, source, budget, seed, resume)
         shop, laid = _lay_out(task, split, budget, pool, log, seed)
         split = replace(split, train=replace(split.train, columns={}))
+        memory.give_back()
         progress.stage("search", f"run {log.name}")
         learnt = learn(shop, split.train, laid.shared, budget, progress)
         progress.stage("holdout")
