@@ -64,12 +64,21 @@ def _items(task: Task, table: pa.Table, source: Path) -> list[dict[str, Any]]:
         )
     ids = texts(table.column("prediction_id")).to_pylist()
     column = table.column(value)
-    values = (column if task.kind == "regression" else texts(column)).to_pylist()
+    values = map(_number, column.to_pylist()) if task.kind == "regression" else texts(column).to_pylist()
     times = table.column("at_utc").to_pylist() if "at_utc" in table.column_names else [None] * len(ids)
     return [
         {"prediction_id": one, "value": _plain(said), "at_utc": _plain(at)}
         for one, said, at in zip(ids, values, times, strict=True)
     ]
+
+
+def _number(value: Any) -> Any:
+    """One cell that is no number makes a whole CSV column text: the others are numbers all the same."""
+    try:
+        number = float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+    return value if number != number else number
 
 
 def _plain(value: Any) -> Any:
