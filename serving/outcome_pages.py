@@ -56,14 +56,15 @@ async def typed(incoming: Request) -> Response:
     if errors:
         return _page(incoming, predictor, texts, errors=errors)
     item = {"prediction_id": row[_ID.name], "value": row[target.name]}
-    found = await asyncio.to_thread(recall.find, here.journal.path, task.task, str(item["prediction_id"]))
     try:
+        found = await asyncio.to_thread(recall.find, here.journal.path, task.task, str(item["prediction_id"]))
+        if found is None:
+            return _page(incoming, predictor, texts, errors=[RowError(0, _ID.name, "unknown_prediction", "")])
         (result,) = await here.keep_outcomes(predictor, [item])
     except JournalFull:
-        return _page(incoming, predictor, texts, found=found, trouble=_NOT_KEPT[page_language(incoming)])
+        return _page(incoming, predictor, texts, trouble=_NOT_KEPT[page_language(incoming)])
     if result.code is not None:
-        at = _ID.name if found is None else target.name
-        errors = [RowError(0, at, result.code, result.message or "")]
+        errors = [RowError(0, target.name, result.code, result.message or "")]
         return _page(incoming, predictor, texts, errors=errors, found=found)
     return _page(incoming, predictor, texts, found=found, status=result.status, value=item["value"])
 

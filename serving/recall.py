@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from feature_store.errors import JournalFull
 from serving import journal
 
 
@@ -40,13 +41,13 @@ def joined(path: Path, task: str, since: datetime | None = None) -> Iterator[Joi
     """Outcomes of a task with their answers, by the time when they came true, ties as they arrived.
 
     since: from then on (UTC if it names no zone). Rows are read while they are asked for: a journal of a million
-    answers takes no memory. None where there is no journal. Raises JournalFull when it can't be opened.
+    answers takes no memory. None where there is no journal. Raises JournalFull when it can't be read.
     """
     if not path.is_file():
         return
     journal.prepare(path)  # one of an older server has no outcomes yet
     from_us = microseconds(since) if since is not None else -(2**62)
-    with closing(_reading(path)) as connection:
+    with _reading(path) as connection:
         for found in connection.execute(
             "SELECT prediction_id, a.at_us, a.version, a.row, a.answer, o.value, o.at_us "
             "FROM outcomes AS o CROSS JOIN answers AS a USING (prediction_id) "  # CROSS: the outcomes lead
@@ -60,8 +61,8 @@ def joined(path: Path, task: str, since: datetime | None = None) -> Iterator[Joi
 
 
 def find(path: Path, task: str, prediction_id: str) -> Answered | None:
-    """The answer of a task with that id, or None."""
-    with closing(_reading(path)) as connection:
+    """The answer of a task with that id, or None. Raises JournalFull when the journal can't be read."""
+    with _reading(path) as connection:
         found = connection.execute(
             "SELECT a.at_us, a.answer, o.value FROM answers AS a LEFT JOIN outcomes AS o USING (prediction_id) "
             "WHERE prediction_id = ? AND a.task = ?",
@@ -94,7 +95,7 @@ def match(path: Path, task: str, names: Sequence[str], keys: Sequence[Sequence[A
         f"FROM answers AS a CROSS JOIN wanted AS w ON {same} WHERE a.task = ? GROUP BY w.place"
     )
     out: list[Match | None] = [None] * len(keys)
-    with closing(_reading(path)) as connection:
+    with _reading(path) as connection:
         for place, prediction_id, cases, _ in connection.execute(query, (json.dumps([list(k) for k in keys]), task)):
             out[place] = Match(prediction_id, cases)
     return out
@@ -107,5 +108,13 @@ def microseconds(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def _reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=journal.BUSY_S)
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The journal, to be read only."""
+    try:
+        with closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=journal.BUSY_S)
+        ) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise JournalFull(f"The journal {path} can't be read ({error}). Mend the file, its folder or disk.") from None
