@@ -140,6 +140,16 @@ def score(
 
 
 @app.command()
+def outcomes(
+    task: TaskName,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON Lines or Parquet: prediction_id, value.")],
+    as_json: Json = False,
+) -> None:
+    """Keep what came true of answers, in the journal under GANCAO_HOME."""
+    _run(as_json, lambda: _commands().outcomes(task, source, from_environment()))
+
+
+@app.command()
 def sample(
     task: TaskName,
     rows: Annotated[int, typer.Option(min=1, help="How many.")] = 20_000,

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import catalog
+from experiments import outcomes as returning
 from experiments import score as scoring
 from experiments.sample import sample as make_sample
 from feature_store import check as checks
@@ -174,6 +175,30 @@ def score(name: str, source: str, out: Path, version: str | None, settings: Sett
             task, settings, source, out, version, lambda done, total: bar.update(line, completed=done, total=total)
         )
     return document, f"{document['rows']} rows answered by version {document['version']}: {out}"
+
+
+SHOWN_REFUSALS = 20
+"""Refused outcomes that a person is shown; --json has them all."""
+
+
+def outcomes(name: str, source: Path, settings: Settings) -> Outcome:
+    """Keep a file of what came true. Raises Refused when a row was; the others are kept all the same."""
+    task = catalog.load(name, settings)
+    console = Console(file=sys.stderr)
+    with ProgressBar(console=console, disable=not console.is_terminal) as bar:
+        line = bar.add_task(f"outcomes of {task.task}", total=None)
+        document = returning.keep(
+            task, settings, source, lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    refusals = document["refusals"]
+    lines = [f"  row {one['row']}: {one['message']}" for one in refusals[:SHOWN_REFUSALS]]
+    if len(refusals) > SHOWN_REFUSALS:
+        lines.append(f"  and {len(refusals) - SHOWN_REFUSALS} more; --json tells all.")
+    words = ", ".join(f"{document[status]} {status}" for status in ("stored", "unchanged", "corrected", "refused"))
+    outcome = (document, Group(f"{task.task}: {words}.", *(Text(line) for line in lines)))
+    if refusals:
+        raise Refused(outcome)
+    return outcome
 
 
 def versions(name: str, settings: Settings) -> Outcome:

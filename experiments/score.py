@@ -33,7 +33,7 @@ def score(
     Raises RowsRefused with row numbers when a value breaks the Task's limits; nothing is written then.
     """
     writer = offline.writer(out)
-    answering = _predictor(task, settings, version)
+    answering = predictor(task, settings, version)
     table = offline.fetch(task, settings.data).table if source == "task" else offline.read_file(Path(source))
     names = [field.name for field in answering.task.fields if field.name in table.column_names]
     if missing := [f.name for f in answering.task.fields if f.required and f.name not in names]:
@@ -52,7 +52,8 @@ def score(
     return {"task": task.task, "version": answering.version, "rows": table.num_rows, "out": str(out)}
 
 
-def _predictor(task: Task, settings: Settings, version: str | None) -> Predictor:
+def predictor(task: Task, settings: Settings, version: str | None) -> Predictor:
+    """The predictor of a version, by default the champion. Raises UnknownVersion."""
     registry = open_registry(settings)
     chosen = version or registry.champion(task.task)
     if chosen is None:

@@ -117,7 +117,7 @@ class TooLarge(GancaoError):
 
 
 class JournalFull(GancaoError):
-    """The journal could not be written, so no answer may leave."""
+    """The journal could not be written or read, so no answer may leave and no outcome is confirmed."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feature_store.errors import TooLarge
-from serving import request, schema
+from serving import outcomes, problems, request, schema
 from serving.champions import Champions
 from serving.journal import Entry, Journal
 from serving.predictor import Predictor
@@ -51,6 +52,10 @@ class Answering:
         )
         return answers
 
+    async def keep_outcomes(self, predictor: Predictor, items: Sequence[Any]) -> list[outcomes.Result]:
+        """What became of each outcome, durable. items: as they were sent."""
+        return await outcomes.keep(self.journal, predictor.task, predictor.bundle.encoder.classes, items)
+
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The body is larger than {self._max_body_bytes} bytes. Send fewer rows at once.")
 
@@ -65,12 +70,27 @@ async def predict(incoming: Request) -> Response:
     """Answer 1 to 1000 rows."""
     here = answering(incoming)
     predictor = here.champions.get(incoming.path_params["task"])
+    rows = request.read(predictor.task, await _json_body(incoming))
+    answers = await here.answer(predictor, rows)
+    return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
+
+
+async def keep_outcomes(incoming: Request) -> Response:
+    """Keep what came true of 1 to 1000 answers: 200, or 207 when an item of them was refused."""
+    here = answering(incoming)
+    predictor = here.champions.get(incoming.path_params["task"])
+    items, _ = request.listed(await _json_body(incoming), "outcomes")
+    results = await here.keep_outcomes(predictor, items)
+    told = [{**asdict(result), "http_status": problems.item_status(result.code)} for result in results]
+    counted = outcomes.counts(results)
+    return _answer({"task": predictor.task.task, **counted, "results": told}, 207 if counted["refused"] else 200)
+
+
+async def _json_body(incoming: Request) -> bytes:
     kind = incoming.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise WrongMediaType("The body is not said to be JSON. Send the header Content-Type: application/json.")
-    rows = request.read(predictor.task, await here.body(incoming))
-    answers = await here.answer(predictor, rows)
-    return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
+    return await answering(incoming).body(incoming)
 
 
 async def list_tasks(incoming: Request) -> Response:
@@ -83,6 +103,7 @@ async def list_tasks(incoming: Request) -> Response:
             "links": {
                 "task": f"/v1/{predictor.task.task}",
                 "predict": f"/v1/{predictor.task.task}/predict",
+                "outcomes": f"/v1/{predictor.task.task}/outcomes",
                 "form": f"/form/{predictor.task.task}",
             },
         }
@@ -130,6 +151,7 @@ def _answer(value: Any, status: int = 200) -> Response:
 
 ROUTES = [
     Route("/v1/{task}/predict", predict, methods=["POST"]),
+    Route("/v1/{task}/outcomes", keep_outcomes, methods=["POST"]),
     Route("/v1", list_tasks),
     Route("/v1/{task}", get_task),
     Route("/livez", livez),

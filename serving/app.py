@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, pages, problems
+from serving import api, outcome_pages, pages, problems
 from serving.api import Answering
 from serving.champions import Champions
 from serving.journal import Journal
@@ -53,7 +53,7 @@ def build(settings: Settings) -> Starlette:
 
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app = Starlette(
-        routes=[*api.ROUTES, *pages.ROUTES, static],
+        routes=[*api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, static],
         middleware=[Middleware(SecurityHeaders)],
         exception_handlers={GancaoError: _refuse, HTTPException: _plain, Exception: _crash},
         lifespan=life,

@@ -121,13 +121,21 @@ class GroupNames:
 
 
 def _name(group: Group, encoder: Encoder, value: float) -> str:
-    kind = encoder.task.by_name[group.field].type
-    if kind == "category":
+    if encoder.task.by_name[group.field].type == "category":
         words = encoder.categories[group.field]
-        return f"{group.field}={words[int(value) - 1] if value >= 1 else 'unknown'}"
+        return group_name(group, words[int(value) - 1] if value >= 1 else None)
     if np.isnan(value):
+        return group_name(group, None)
+    return group_name(group, bool(value) if encoder.task.by_name[group.field].type == "flag" else value)
+
+
+def group_name(group: Group, value: str | bool | float | None) -> str:
+    """The name of a group by the value of its field as a row holds it; None is unknown."""
+    if value is None:
         return f"{group.field}=unknown"
-    if kind == "flag":
+    if isinstance(value, str):
+        return f"{group.field}={value}"
+    if isinstance(value, bool):
         return f"{group.field}={'yes' if value else 'no'}"
     above = [cut for cut in group.cuts if value >= cut]
     if not above:

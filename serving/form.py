@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,20 @@ def language(query: str | None, accept_language: str | None) -> Lang:
 
 
 def read(task: Task, body: bytes) -> dict[str, str]:
+    """The texts of a posted form by field of the Task; see `read_fields`."""
+    return read_fields(task.by_name, body)
+
+
+def read_fields(fields: Mapping[str, AnyField], body: bytes) -> dict[str, str]:
     """The texts of a posted form (application/x-www-form-urlencoded, UTF-8) by field, stripped.
 
-    Keys that are no field of the Task are dropped; of a key that stands twice the first counts.
+    Keys that are none of the fields are dropped; of a key that stands twice the first counts.
     Full-width digits become plain ones, save in categories, whose words must match as they are.
-    Raises BodyRefused when the body is not UTF-8 or has far more keys than the Task has fields.
+    Raises BodyRefused when the body is not UTF-8 or has far more keys than there are fields.
     """
     try:
         pairs = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=len(task.fields) + 100
+            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=len(fields) + 100
         )
     except ValueError:
         raise BodyRefused(
@@ -79,13 +85,18 @@ def read(task: Task, body: bytes) -> dict[str, str]:
         ) from None
     texts: dict[str, str] = {}
     for name, text in pairs:
-        if name in task.by_name and name not in texts:
-            free = task.by_name[name].type == "category"
+        if name in fields and name not in texts:
+            free = fields[name].type == "category"
             texts[name] = (text if free else unicodedata.normalize("NFKC", text)).strip()
     return texts
 
 
 def row(task: Task, texts: dict[str, str]) -> tuple[dict[str, object], list[RowError]]:
+    """The row of the Task's fields; see `row_of`."""
+    return row_of(task.by_name, texts)
+
+
+def row_of(fields: Mapping[str, AnyField], texts: dict[str, str]) -> tuple[dict[str, object], list[RowError]]:
     """The row that an application would have sent, and what could not be read. A blank is left out.
 
     Limits, choices and required fields are not judged here: the row meets the same check as over REST.
@@ -93,7 +104,7 @@ def row(task: Task, texts: dict[str, str]) -> tuple[dict[str, object], list[RowE
     values: dict[str, object] = {}
     errors: list[RowError] = []
     for name, text in texts.items():
-        asked = task.by_name[name]
+        asked = fields[name]
         if not text:
             continue
         if isinstance(asked, NumberField):

@@ -1,4 +1,4 @@
-"""The journal: an answer is on disk before it leaves.
+"""The journal: an answer is on disk before it leaves, and so is an outcome before it is confirmed.
 
 SQLite in WAL mode with synchronous=FULL; one writer thread a worker commits whatever has gathered (group commit),
 so that many requests share one fsync. Rows hold what was asked: the file is readable by its owner only.
@@ -11,8 +11,10 @@ import queue
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from feature_store.errors import JournalFull
 
@@ -26,6 +28,22 @@ CREATE TABLE IF NOT EXISTS answers (
     answer TEXT NOT NULL         -- the answer as it was sent, JSON
 );
 CREATE INDEX IF NOT EXISTS answers_by_task ON answers (task, at_us);
+CREATE TABLE IF NOT EXISTS outcomes (
+    prediction_id TEXT PRIMARY KEY,
+    at_us INTEGER NOT NULL,      -- when it came true
+    kept_us INTEGER NOT NULL,    -- when it was written here
+    task TEXT NOT NULL,
+    value TEXT NOT NULL          -- what came true, JSON: a number, or the class's word
+);
+CREATE INDEX IF NOT EXISTS outcomes_by_task ON outcomes (task, at_us);
+CREATE TABLE IF NOT EXISTS corrected_outcomes (  -- what stood in `outcomes` before a correction
+    prediction_id TEXT NOT NULL,
+    at_us INTEGER NOT NULL,
+    kept_us INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    until_us INTEGER NOT NULL    -- when it was corrected
+);
+CREATE INDEX IF NOT EXISTS corrected_by_id ON corrected_outcomes (prediction_id);
 """
 BUSY_S = 10.0
 MOST_AT_ONCE = 2000
@@ -42,7 +60,29 @@ class Entry:
     answer: str
 
 
-_Waiting = tuple[list[Entry], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+@dataclass(frozen=True)
+class Outcome:
+    """What came true of one answer. value: JSON text; at_us: when, None where it was not said."""
+
+    prediction_id: str
+    value: str
+    at_us: int | None = None
+
+
+Kept = Literal["stored", "unchanged", "corrected"]
+
+_Job = Callable[[sqlite3.Connection, int], Any]
+"""Writes inside the transaction that is open; its second argument is now, in microseconds."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A job, who waits for what it gives, and what they are told when it can't be kept."""
+
+    job: _Job
+    refusal: str
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
 
 
 class Journal:
@@ -50,30 +90,41 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file. Raises JournalFull when it can't be written."""
-        self._path = path
+        self.path = path
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600, exist_ok=True)
-            with _connect(path) as connection:
-                connection.executescript(_SCHEMA)
-            connection.close()
-        except (OSError, sqlite3.Error) as error:
-            raise JournalFull(f"The journal {path} can't be written ({error}). Mend the folder or its disk.") from None
+        prepare(path)
         self._thread.start()
 
     async def keep(self, entries: list[Entry]) -> None:
-        """Returns when the entries are durable. Raises JournalFull when they can't be."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._queue.put((entries, loop, future))
-        await future
+        """Returns when the answers are durable. Raises JournalFull when they can't be."""
+        await self._written(
+            lambda connection, now: _insert(connection, now, entries),
+            "The answer could not be kept ({}), so it is not sent. Try again later.",
+        )
+
+    async def keep_outcomes(self, task: str, outcomes: list[Outcome]) -> list[Kept | None]:
+        """What became of each outcome, once all are durable; None where no answer of the task has that id.
+
+        The same value again changes nothing. Another value, or another time where one is said, takes its place and
+        the old one goes into `corrected_outcomes`. Raises JournalFull when they can't be kept.
+        """
+        found: list[Kept | None] = await self._written(
+            lambda connection, now: [_outcome(connection, now, task, outcome) for outcome in outcomes],
+            "The outcomes could not be kept ({}). Send them again later: sent twice they are stored once.",
+        )
+        return found
 
     def close(self) -> None:
         """Write what is waiting and stop."""
         self._queue.put(None)
         self._thread.join()
+
+    async def _written(self, job: _Job, refusal: str) -> Any:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(_Waiting(job, refusal, loop, future))
+        return await future
 
     def _write_forever(self) -> None:
         connection: sqlite3.Connection | None = None
@@ -84,16 +135,28 @@ class Journal:
                     self._queue.put(None)
                     break
                 batch.append(more)
-            error = None
+            error, results = "", [None] * len(batch)
             try:
-                connection = connection or _connect(self._path)
-                _commit(connection, [entry for entries, _, _ in batch for entry in entries])
+                connection = connection or _connect(self.path)
+                results = _commit(connection, [waiting.job for waiting in batch])
             except (sqlite3.Error, OSError) as reason:
-                error, connection = str(reason), None  # opened anew for the next batch
-            for _, loop, future in batch:
-                loop.call_soon_threadsafe(_settle, future, error)
+                error, connection = str(reason) or type(reason).__name__, None  # opened anew for the next batch
+            for waiting, result in zip(batch, results, strict=True):
+                waiting.loop.call_soon_threadsafe(_settle, waiting, result, error)
         if connection is not None:
             connection.close()
+
+
+def prepare(path: Path) -> None:
+    """Make the file, or what an older one lacks of tables. Raises JournalFull when it can't be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+        with _connect(path) as connection:
+            connection.executescript(_SCHEMA)
+        connection.close()
+    except (OSError, sqlite3.Error) as error:
+        raise JournalFull(f"The journal {path} can't be written ({error}). Mend the folder or its disk.") from None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -103,22 +166,43 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> None:
+def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Any]:
     now = time.time_ns() // 1000
     with connection:  # rolls back when it fails
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(
-            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
-            [(e.prediction_id, now, e.task, e.version, e.row, e.answer) for e in entries],
-        )
+        return [job(connection, now) for job in jobs]
 
 
-def _settle(future: asyncio.Future[None], error: str | None) -> None:
-    if future.done():  # the client went away
+def _insert(connection: sqlite3.Connection, now: int, entries: list[Entry]) -> None:
+    connection.executemany(
+        "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+        [(e.prediction_id, now, e.task, e.version, e.row, e.answer) for e in entries],
+    )
+
+
+def _outcome(connection: sqlite3.Connection, now: int, task: str, outcome: Outcome) -> Kept | None:
+    key = (outcome.prediction_id,)
+    if connection.execute("SELECT task FROM answers WHERE prediction_id = ?", key).fetchone() != (task,):
+        return None
+    before = connection.execute("SELECT at_us, kept_us, value FROM outcomes WHERE prediction_id = ?", key).fetchone()
+    if before is None:
+        at = now if outcome.at_us is None else outcome.at_us
+        connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?)", (*key, at, now, task, outcome.value))
+        return "stored"
+    at = before[0] if outcome.at_us is None else outcome.at_us  # a mended value came true when the first one did
+    if (before[0], before[2]) == (at, outcome.value):
+        return "unchanged"
+    connection.execute("INSERT INTO corrected_outcomes VALUES (?, ?, ?, ?, ?)", (*key, *before, now))
+    connection.execute(
+        "UPDATE outcomes SET at_us = ?, kept_us = ?, value = ? WHERE prediction_id = ?", (at, now, outcome.value, *key)
+    )
+    return "corrected"
+
+
+def _settle(waiting: _Waiting, result: Any, error: str) -> None:
+    if waiting.future.done():  # the client went away
         return
-    if error is None:
-        future.set_result(None)
+    if error:
+        waiting.future.set_exception(JournalFull(waiting.refusal.format(error)))
     else:
-        future.set_exception(
-            JournalFull(f"The answer could not be kept ({error}), so it is not sent. Try again later.")
-        )
+        waiting.future.set_result(result)

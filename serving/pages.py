@@ -33,10 +33,7 @@ async def answered_form(incoming: Request) -> Response:
     """The form with what was typed and its answer, or what is wrong with it. Works without JavaScript."""
     here = answering(incoming)
     predictor = here.champions.get(incoming.path_params["task"])
-    kind = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise BodyRefused("The form sends application/x-www-form-urlencoded. Applications use /v1/{task}/predict.")
-    texts = form.read(predictor.task, await here.body(incoming))
+    texts = form.read(predictor.task, await form_body(incoming))
     row, unread = form.row(predictor.task, texts)
     errors = _all_errors(predictor, row, unread)
     if errors:
@@ -44,14 +41,14 @@ async def answered_form(incoming: Request) -> Response:
     try:
         answers = await here.answer(predictor, [row])
     except JournalFull:
-        return _page(incoming, predictor, texts=texts, trouble=_NOT_KEPT[_lang(incoming)], status=507)
+        return _page(incoming, predictor, texts=texts, trouble=_NOT_KEPT[page_language(incoming)], status=507)
     return _page(incoming, predictor, texts=texts, answer=answers[0])
 
 
 async def index(incoming: Request) -> Response:
     """Every task with its form."""
     served = answering(incoming).champions.all()
-    lang = _lang(incoming)
+    lang = page_language(incoming)
     return HTMLResponse(form.render_page("index.html", lang, tasks=[(p.task, p.version) for p in served]))
 
 
@@ -68,10 +65,19 @@ async def docs(incoming: Request) -> Response:
         for predictor in served
     ]
     base = str(incoming.base_url).rstrip("/")
-    return HTMLResponse(form.render_page("docs.html", _lang(incoming), tasks=tasks, base=base))
+    return HTMLResponse(form.render_page("docs.html", page_language(incoming), tasks=tasks, base=base))
 
 
-def _lang(incoming: Request) -> Lang:
+async def form_body(incoming: Request) -> bytes:
+    """The body of a posted form. Raises BodyRefused when it is none, and TooLarge."""
+    kind = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise BodyRefused("The form sends application/x-www-form-urlencoded. Applications send JSON to /v1/{task}.")
+    return await answering(incoming).body(incoming)
+
+
+def page_language(incoming: Request) -> Lang:
+    """The language that a page is asked for in."""
     return form.language(incoming.query_params.get("lang"), incoming.headers.get("accept-language"))
 
 
@@ -84,7 +90,7 @@ def _all_errors(predictor: Predictor, row: dict[str, Any], unread: list[RowError
 
 
 def _page(incoming: Request, predictor: Predictor, status: int = 200, **shown: Any) -> Response:
-    lang = _lang(incoming)
+    lang = page_language(incoming)
     others = [
         (other.task.task, other.task.title[lang])
         for other in answering(incoming).champions.all()

@@ -104,3 +104,13 @@ def _of_classes(task: Task, lang: Lang, metrics: dict[str, Any]) -> list[_Fact]:
         (t("Log loss", "对数损失"), metrics.get("log_loss"), lambda x: words.amount(x, 3)),
         (inside, metrics.get("set_coverage"), words.chance),
     ]
+
+
+def estimate(task: Task, lang: Lang, answer: dict[str, Any]) -> str:
+    """An answer in one line: `3 412 g (2 811 to 4 020)`, or the likeliest class."""
+    t, digits = words.chooser(lang), task.target.digits
+    if task.kind != "regression":
+        return words.of_class(task, lang, answer["label"])
+    ends = t(" to ", " 至 ").join(words.amount(answer["interval"][end], digits) for end in ("low", "high"))
+    value = f"{words.amount(answer['value'], digits)} {words.unit(task.target.unit, lang)}".strip()
+    return value + t(f" ({ends})", f"（{ends}）")

@@ -27,8 +27,11 @@ _KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
     WrongMediaType: (415, "wrong-media-type", "Not JSON"),
     RowsRefused: (422, "rows-refused", "Some values are refused"),
     NotReady: (503, "not-ready", "No model yet"),
-    JournalFull: (507, "journal-full", "The answer could not be kept"),
+    JournalFull: (507, "journal-full", "It could not be kept"),
 }
+ITEM_STATUSES = {"unknown_prediction": 404, "no_match": 404, "several_matches": 409}
+"""Of one item of a list, by its code; any other that is refused is 422, and one that is not, 200."""
+
 STATUSES = {status: title for status, _, title in _KINDS.values()}
 
 
@@ -47,6 +50,11 @@ def response(error: GancaoError) -> Response:
     problem = document(error)
     headers = {"Retry-After": "2"} if problem["status"] == 503 else None
     return Response(msgspec.json.encode(problem), problem["status"], headers, MEDIA_TYPE)
+
+
+def item_status(code: str | None) -> int:
+    """The status that an item of a list would have had alone. code: why it was refused, or None."""
+    return 200 if code is None else ITEM_STATUSES.get(code, 422)
 
 
 def plain(status: int, title: str, detail: str) -> Response:

@@ -19,29 +19,39 @@ from feature_store.task import Task
 MAX_ROWS = 1000
 MAX_ERRORS = 100
 
-_Fault = tuple[str, str]
+Fault = tuple[str, str]
 """Code and message of what is wrong with a value; never the value itself."""
 
 
 def read(task: Task, body: bytes) -> list[dict[str, Any]]:
     """The rows of a predict body. Raises BodyRefused, TooLarge or RowsRefused."""
-    document = _decode(body)
-    if not isinstance(document, dict) or not isinstance(document.get("rows"), list):
-        raise BodyRefused('The body is not an object with a list of rows. Send {"rows": [{...}]}.')
-    if unknown := sorted(set(document) - {"rows", "explain"}):
-        raise BodyRefused(f"The body has the unknown key {_shown(unknown[0])}. It may hold rows and explain.")
-    if document.get("explain", False) is not False:
+    rows, more = listed(body, "rows", ("explain",))
+    if more.get("explain", False) is not False:
         raise BodyRefused("explain is not offered by this server. Leave it out, or send false.")
-    rows: list[Any] = document["rows"]
-    if not rows:
-        raise BodyRefused("The list of rows is empty. Send 1 to 1000 rows.")
-    if len(rows) > MAX_ROWS:
-        raise TooLarge(
-            f"The list has {len(rows)} rows; at most {MAX_ROWS} are answered at once. Send several requests."
-        )
     if errors := check(task, rows):
         raise RowsRefused(errors)
     return rows
+
+
+def listed(body: bytes, name: str, others: tuple[str, ...] = ()) -> tuple[list[Any], dict[str, Any]]:
+    """The list of 1 to 1000 items under `name` of a body, and its other keys. Raises BodyRefused or TooLarge.
+
+    others: the keys that the body may hold besides.
+    """
+    document = _decode(body)
+    if not isinstance(document, dict) or not isinstance(document.get(name), list):
+        raise BodyRefused(f'The body is not an object with a list of {name}. Send {{"{name}": [{{...}}]}}.')
+    if unknown := sorted(set(document) - {name, *others}):
+        allowed = " and ".join((name, *others))
+        raise BodyRefused(f"The body has the unknown key {shown(unknown[0])}. It may hold {allowed}.")
+    items: list[Any] = document.pop(name)
+    if not items:
+        raise BodyRefused(f"The list of {name} is empty. Send 1 to {MAX_ROWS} {name}.")
+    if len(items) > MAX_ROWS:
+        raise TooLarge(
+            f"The list has {len(items)} {name}; at most {MAX_ROWS} are taken at once. Send several requests."
+        )
+    return items, document
 
 
 def _decode(body: bytes) -> Any:
@@ -72,7 +82,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Refused(f"the key {_shown(twice)} stands twice in one object")
+        raise _Refused(f"the key {shown(twice)} stands twice in one object")
     return out
 
 
@@ -87,7 +97,7 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A key as it may be repeated in a message: short, printable."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in name[:60])
     return f"{printable.encode('utf-8', 'replace').decode()!r}"
@@ -109,7 +119,7 @@ def check(task: Task, rows: list[Any]) -> list[RowError]:
 def _faults(task: Task, row: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     known = task.by_name
     out = [
-        (_shown(name)[1:-1], "unknown_field", f"{_shown(name)} is not a field of {task.task}. Remove or rename it.")
+        (shown(name)[1:-1], "unknown_field", f"{shown(name)} is not a field of {task.task}. Remove or rename it.")
         for name in row
         if name not in known
     ]
@@ -118,12 +128,17 @@ def _faults(task: Task, row: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if value is None:
             if field.required:
                 out.append((name, "required", f"{name} is required. Give it{_within(field)}."))
-        elif fault := _CHECKS[field.type](field, value):
-            out.append((name, *fault))
+        elif found := fault(field, value):
+            out.append((name, *found))
     return out
 
 
-def _number(field: AnyField, value: Any) -> _Fault | None:
+def fault(field: AnyField, value: Any) -> Fault | None:
+    """What is wrong with a value that is not null, or None."""
+    return _CHECKS[field.type](field, value)
+
+
+def _number(field: AnyField, value: Any) -> Fault | None:
     assert isinstance(field, NumberField)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "wrong_type", f"{field.name} takes a number{_within(field)}, without quotes or a unit."
@@ -137,7 +152,7 @@ def _number(field: AnyField, value: Any) -> _Fault | None:
     return None
 
 
-def _category(field: AnyField, value: Any) -> _Fault | None:
+def _category(field: AnyField, value: Any) -> Fault | None:
     assert isinstance(field, CategoryField)
     if not isinstance(value, str):
         return "wrong_type", f"{field.name} takes a word in quotes{_within(field)}."
@@ -148,11 +163,11 @@ def _category(field: AnyField, value: Any) -> _Fault | None:
     return None
 
 
-def _flag(field: AnyField, value: Any) -> _Fault | None:
+def _flag(field: AnyField, value: Any) -> Fault | None:
     return None if isinstance(value, bool) else ("wrong_type", f"{field.name} takes true or false, or null if unknown.")
 
 
-def _date(field: AnyField, value: Any) -> _Fault | None:
+def _date(field: AnyField, value: Any) -> Fault | None:
     assert isinstance(field, DateField)
     try:
         if not isinstance(value, str) or len(value) != 10:
@@ -167,7 +182,7 @@ def _date(field: AnyField, value: Any) -> _Fault | None:
     return None
 
 
-_CHECKS: dict[str, Callable[[AnyField, Any], _Fault | None]] = {
+_CHECKS: dict[str, Callable[[AnyField, Any], Fault | None]] = {
     "number": _number,
     "category": _category,
     "flag": _flag,

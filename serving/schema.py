@@ -6,7 +6,7 @@ from typing import Any
 
 from feature_store.field import AnyField
 from feature_store.task import Task
-from serving import words
+from serving import outcome_schema, words
 from serving.predictor import Predictor
 from serving.problems import MEDIA_TYPE, STATUSES
 from serving.request import MAX_ROWS
@@ -29,9 +29,11 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
             f"{stem}Request": _request(stem, predictor),
             f"{stem}Answer": _answer(predictor),
             f"{stem}Response": _response(task, stem),
+            **outcome_schema.schemas(task, stem, _truth(predictor), row_schema(task)["properties"]),
         }
         paths[f"/v1/{task.task}"] = {"get": _get(f"The Task, version and measures of {task.task}", f"get_{task.task}")}
         paths[f"/v1/{task.task}/predict"] = {"post": _predict(task, stem)}
+        paths[f"/v1/{task.task}/outcomes"] = {"post": outcome_schema.operation(task, stem, _problems())}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -112,9 +114,7 @@ def _predict(task: Task, stem: str) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {"description": "One answer a row, in order", "content": {_JSON: {"schema": _ref(f"{stem}Response")}}}
     }
-    for status, title in STATUSES.items():
-        if status != 404:
-            responses[str(status)] = {"description": title, "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}}
+    responses |= _problems()
     return {
         "summary": f"Predict {task.title.en.lower()}",
         "description": task.intended_use.en,
@@ -124,9 +124,16 @@ def _predict(task: Task, stem: str) -> dict[str, Any]:
     }
 
 
+def _problems() -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": _ref("Problem")}}
+    return {
+        str(status): {"description": title, "content": content} for status, title in STATUSES.items() if status != 404
+    }
+
+
 def _answer(predictor: Predictor) -> dict[str, Any]:
     task = predictor.task
-    own = _value(task) if task.kind == "regression" else _classes(task, list(predictor.bundle.encoder.classes))
+    own = _value(predictor) if task.kind == "regression" else _classes(task, list(predictor.bundle.encoder.classes))
     properties = {
         "prediction_id": {"type": "string", "description": "Name it when the outcome is known."},
         **own,
@@ -141,9 +148,17 @@ _CHANCE = {"type": "number", "minimum": 0, "maximum": 1}
 _MADE_FROM = {"regression": "interval", "binary": "set", "multiclass": "set"}
 
 
-def _value(task: Task) -> dict[str, Any]:
-    value = {"type": "number", "minimum": task.target.limits[0], "maximum": task.target.limits[1],
-             "x-unit": task.target.unit}  # fmt: skip
+def _truth(predictor: Predictor) -> dict[str, Any]:
+    """What may come true: a number within the target's limits, or one of its classes."""
+    task = predictor.task
+    if task.kind != "regression":
+        return {"type": "string", "enum": list(predictor.bundle.encoder.classes)}
+    low, high = task.target.limits
+    return {"type": "number", "minimum": low, "maximum": high, "x-unit": task.target.unit}
+
+
+def _value(predictor: Predictor) -> dict[str, Any]:
+    task, value = predictor.task, _truth(predictor)
     events = {e.name: {**_CHANCE, "title": f"{e.label.en} / {e.label.zh}"} for e in task.answers.events}
     interval = {"level": {"type": "number", "const": task.answers.interval}, "low": value, "high": value}
     return {

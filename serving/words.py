@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from feature_store.errors import RowError
-from feature_store.field import CategoryField, DateField, NumberField
+from feature_store.field import AnyField, CategoryField, DateField, NumberField, Text
 from feature_store.task import Event, Task
 
 Lang = Literal["en", "zh"]
@@ -45,6 +45,10 @@ _ERRORS: dict[str, tuple[str, str]] = {
         "After {high}, the last day accepted. Check the day.",
         "晚于可接受的最晚日期 {high}。请核对。",
     ),
+    "unknown_prediction": (
+        "No answer of this task has this number. Check it against the answer, letter for letter.",
+        "没有此编号的结果。请与原结果逐字核对。",
+    ),
     "wrong_type": ("Not the kind of value that is asked for. Type it again.", "填写的内容类型不符。请重新填写。"),
     "unknown_field": ("Not a field of this form. Open the form again.", "本表单没有此项。请重新打开表单。"),
 }
@@ -72,7 +76,11 @@ def caution(lang: Lang, warning: dict[str, str]) -> str:
 
 def explain(task: Task, lang: Lang, error: RowError) -> str:
     """An error in the page's language, with the Task's limits and choices; its own message if the code is new."""
-    asked = task.by_name.get(error.field)
+    return explain_of(task.by_name.get(error.field), lang, error)
+
+
+def explain_of(asked: AnyField | None, lang: Lang, error: RowError) -> str:
+    """The same of a field that is at hand; None where there is none of that name."""
     words: dict[str, str] = {}
     if isinstance(asked, CategoryField) and asked.choices:
         words["choices"] = chooser(lang)(", ", "、").join(choice.label[lang] for choice in asked.choices)
@@ -129,6 +137,11 @@ def of_class(task: Task, lang: Lang, word: str) -> str:
     """A class of the target as people read it: the Task's label for it, or the table's word."""
     label = next((choice.label[lang] for choice in task.target.classes or () if choice.value == word), word)
     return chooser(lang)(*_PLAIN_CLASSES.get(word, (word, word))) if label == word else label
+
+
+def of_class_in_both(task: Task, word: str) -> Text:
+    """The same in both languages."""
+    return Text(en=of_class(task, "en", word), zh=of_class(task, "zh", word))
 
 
 def amount(value: float, digits: int = 0) -> str:

@@ -20,8 +20,8 @@ DOORS = {
     "lightgbm": {"training/boosters.py"},
     "catboost": {"training/boosters.py"},
     "xgboost": {"training/boosters.py"},
-    "sqlite3": {"serving/journal.py"},
-    "starlette": {"serving/api.py", "serving/pages.py", "serving/app.py", "serving/problems.py"},
+    "sqlite3": {"serving/journal.py", "serving/recall.py"},
+    "starlette": {f"serving/{name}.py" for name in ("api", "pages", "outcome_pages", "app", "problems")},
     "uvicorn": {"serving/app.py"},
     "jinja2": {"serving/form.py", "training/report.py"},
 }

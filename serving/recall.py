@@ -1,0 +1,120 @@
+"""What the journal holds, read back: an answer by its id or its key, and outcomes beside what was answered."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from feature_store.errors import JournalFull
+from serving import journal
+
+
+class Joined(NamedTuple):
+    """One answer with what came true of it. Times: microseconds since 1970, UTC.
+
+    row: as it was asked; answer: as it was sent; outcome: in the target's unit, or the class's word.
+    """
+
+    prediction_id: str
+    at_us: int
+    version: str
+    row: dict[str, Any]
+    answer: dict[str, Any]
+    outcome: float | str
+    outcome_at_us: int
+
+
+class Answered(NamedTuple):
+    """One answer, and what is known of its outcome: None when nothing is."""
+
+    at_us: int
+    answer: dict[str, Any]
+    outcome: float | str | None
+
+
+def joined(path: Path, task: str, since: datetime | None = None) -> Iterator[Joined]:
+    """Outcomes of a task with their answers, by the time when they came true, ties as they arrived.
+
+    since: from then on (UTC if it names no zone). Rows are read while they are asked for: a journal of a million
+    answers takes no memory. None where there is no journal. Raises JournalFull when it can't be read.
+    """
+    if not path.is_file():
+        return
+    journal.prepare(path)  # one of an older server has no outcomes yet
+    from_us = microseconds(since) if since is not None else -(2**62)
+    with _reading(path) as connection:
+        for found in connection.execute(
+            "SELECT prediction_id, a.at_us, a.version, a.row, a.answer, o.value, o.at_us "
+            "FROM outcomes AS o CROSS JOIN answers AS a USING (prediction_id) "  # CROSS: the outcomes lead
+            "WHERE o.task = ? AND o.at_us >= ? ORDER BY o.at_us, o.rowid",
+            (task, from_us),
+        ):
+            prediction_id, at_us, version, row, answer, outcome, outcome_at_us = found
+            yield Joined(
+                prediction_id, at_us, version, json.loads(row), json.loads(answer), json.loads(outcome), outcome_at_us
+            )
+
+
+def find(path: Path, task: str, prediction_id: str) -> Answered | None:
+    """The answer of a task with that id, or None. Raises JournalFull when the journal can't be read."""
+    with _reading(path) as connection:
+        found = connection.execute(
+            "SELECT a.at_us, a.answer, o.value FROM answers AS a LEFT JOIN outcomes AS o USING (prediction_id) "
+            "WHERE prediction_id = ? AND a.task = ?",
+            (prediction_id, task),
+        ).fetchone()
+    if found is None:
+        return None
+    return Answered(found[0], json.loads(found[1]), None if found[2] is None else json.loads(found[2]))
+
+
+class Match(NamedTuple):
+    """Answers whose row holds a key: the newest one's id, and how many different rows there are among them."""
+
+    prediction_id: str
+    cases: int
+
+
+def match(path: Path, task: str, names: Sequence[str], keys: Sequence[Sequence[Any]]) -> list[Match | None]:
+    """For each key the answers of the task that were asked with it; None where there are none.
+
+    names: fields of the Task; keys: one value (not null) a name, each. All answers of the task are read once, in
+    SQLite and without the interpreter's lock: call it off the event loop.
+    """
+    told = ", ".join(f"json_extract(value, '$[{place}]') AS f{place}" for place in range(len(names)))
+    same = " AND ".join(f"json_extract(a.row, '$.{name}') = w.f{place}" for place, name in enumerate(names))
+    # Names are a Task's own and lower-case identifiers. max() makes the bare columns those of the newest answer.
+    query = (
+        f"WITH wanted AS MATERIALIZED (SELECT key AS place, {told} FROM json_each(?)) "  # noqa: S608
+        f"SELECT w.place, a.prediction_id, count(DISTINCT a.row), max(a.at_us) "
+        f"FROM answers AS a CROSS JOIN wanted AS w ON {same} WHERE a.task = ? GROUP BY w.place"
+    )
+    out: list[Match | None] = [None] * len(keys)
+    with _reading(path) as connection:
+        for place, prediction_id, cases, _ in connection.execute(query, (json.dumps([list(k) for k in keys]), task)):
+            out[place] = Match(prediction_id, cases)
+    return out
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 of a moment; one without a zone is in UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The journal, to be read only."""
+    try:
+        with closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=journal.BUSY_S)
+        ) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise JournalFull(f"The journal {path} can't be read ({error}). Mend the file, its folder or disk.") from None
