@@ -20,8 +20,8 @@ from feature_store import offline, taskfile
 from feature_store.check import check
 from feature_store.errors import GapTooWide, TableRefused, TaskInvalid, TooFewGroups, TooFewRows, TooFewTimes
 from feature_store.offline import Source
-from feature_store.task import Budget, Task
 from feature_store.task import Split as TaskSplit
+from feature_store.task import Task
 from tests.conftest import ROOT
 from tests.test_check import AGE, make, tables
 from training import dataset, splits
@@ -336,15 +336,6 @@ def test_the_real_birth_weights_hold_out_the_same_rows_as_before_splits_had_kind
     assert (len(split.train), len(split.holdout)) == (79_547, 19_887)
     assert split.holdout.number[:3].tolist() == [1, 3, 4]
     assert len(splits.economical(split.folds, len(split.train))) == 1
-
-
-def test_a_short_budget_searches_a_large_table_on_fewer_rows():
-    assert splits.affordable(30, Budget(trials=40)) == splits.MOST_FITTED
-    rows = [splits.affordable(30, Budget(seconds=seconds)) for seconds in (1, 60, 120, 600, 86_400)]
-    assert rows == [20_000, 40_000, 80_000, 250_000, 250_000]
-    assert splits.affordable(10_000, Budget(seconds=60)) == 20_000
-    [(fit, _)] = splits.economical([(np.arange(200_000), np.arange(200_000, 230_000))], 230_000, 40_000)
-    assert (len(fit), fit[0], fit[-1]) == (40_000, 0, 199_999)
 
 
 def test_a_very_large_table_is_searched_on_250000_rows_from_all_over_it_and_holds_out_50000():

@@ -38,8 +38,7 @@ def fit(
         warm(own)
         with Progress(task.task, budget, task.search.metric, task.target.unit) as progress:
             seen = dataset.with_unknowns(task, rows, seed)
-            most = splits.affordable(len(task.fields), budget)
-            folds = splits.economical(splits.fold(task, rows, seed), len(rows), most)
+            folds = splits.economical(splits.fold(task, rows, seed), len(rows))
             log = RunLog(folder, {"task": task.task, "rows": len(rows), "seed": seed})
             shop = Workshop(task, encode.fit(task, seen.columns, rows.classes), own, log, seed)
             learnt = learn(shop, seen, shop.lay_out("shared", seen, folds), budget, progress)

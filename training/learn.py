@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from serving.classes import Classes
 from serving.distribution import Distribution
 from serving.encode import Encoder
 from serving.ensemble import Model
-from training import calibrate, conformal, ensemble, members, trial
+from training import calibrate, conformal, ensemble, members, pace, trial
 from training.dataset import Rows
 from training.engine import Engine, Ticket
 from training.ensemble import Bounds, Ensemble
@@ -107,6 +108,8 @@ def learn(shop: Workshop, rows: Rows, shared: Shared, budget: Budget, progress: 
     """
     start, task = time.monotonic(), shop.task
     searching = budget if budget.trials else Budget(seconds=SEARCHING * (budget.seconds or 60.0))
+    if searching.seconds is not None:
+        shared = pace.at(shared, shop.log.note("pace", partial(pace.paced, shared, shop.engine, searching.seconds)))
     trials = Search(shop.engine, shared, shop.log, searching, task.search.learners, shop.seed, progress).run()
     progress.stage("choose")
     seen = np.sort(np.concatenate([valid for _, valid in shared.folds()]))

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,14 @@ class RunLog:
             file.flush()
             os.fsync(file.fileno())
         return trial
+
+    def note(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What the run decided once under that name; made the first time, and the same after a resume."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            _write_durably(path, json.dumps(make()).encode())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def trials(self) -> list[Trial]:
         """All finished trials, in the order in which they finished."""

@@ -12,9 +12,10 @@ import numpy as np
 
 from feature_store.errors import GapTooWide, TableRefused, TooFewGroups, TooFewRows, TooFewTimes
 from feature_store.offline import Source
-from feature_store.task import Budget, Task
+from feature_store.task import Task
 from training import dataset
 from training.dataset import Rows
+from training.thin import evenly
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 """For each fold the places of the training rows to fit on and of those to validate, both int64 and increasing.
@@ -28,11 +29,8 @@ LEAST_FIT = 10
 MANY_ROWS, ENOUGH_VALIDATED = 50_000, 20_000
 """From so many training rows on, about so many are validated: see `economical`."""
 
-LEAST_FITTED, MOST_FITTED = 20_000, 250_000
-"""Between these lie the rows that a configuration is fitted on while searching a table of more than MANY_ROWS."""
-
-CELLS_A_SECOND, TRIALS_A_SLOT = 300_000, 15
-"""What a slot fits, about (boosting with early stopping: docs/benchmarks/scale.md), and how many trials it should."""
+MOST_FITTED = 250_000
+"""Rows that a configuration is fitted on at most while a table of more than MANY_ROWS is searched."""
 
 
 @dataclass(frozen=True)
@@ -98,38 +96,20 @@ def fold(task: Task, rows: Rows, seed: int) -> Folds:
     return [*out, (train, held)]
 
 
-def affordable(columns: int, budget: Budget) -> int:
-    """Rows that a configuration is fitted on at most: so many that a budget in seconds lasts for TRIALS_A_SLOT.
-
-    A run that is resumed with another budget may fit on other rows; it validates the same ones.
-    """
-    if budget.seconds is None:
-        return MOST_FITTED
-    rows = CELLS_A_SECOND * budget.seconds / TRIALS_A_SLOT / max(columns, 1)
-    return int(min(max(rows, LEAST_FITTED), MOST_FITTED))
-
-
-def economical(folds: Folds, n: int, most: int = MOST_FITTED) -> Folds:
+def economical(folds: Folds, n: int) -> Folds:
     """Above MANY_ROWS training rows (n) the last folds only, so many that about ENOUGH_VALIDATED rows are validated.
 
     The squared error of 20,000 normal residuals has a mean with a relative standard error of sqrt(2 / 20,000) = 1 %,
     the RMSE of 0.5 %; two configurations on the same rows differ by much less than that, so that more rows would buy
     time lost and no better choice. The last folds: by time they are the most like what is to come and fit on the
-    most rows; otherwise one is as good as another. Of the rows to fit on `most` are taken, from all over them:
+    most rows; otherwise one is as good as another. Of the rows to fit on MOST_FITTED are taken, from all over them:
     a configuration is compared sooner; the members are fitted on all rows, where time is left for it.
     """
     if n <= MANY_ROWS:
         return folds
     validated = np.cumsum([len(valid) for _, valid in reversed(folds)])
     last = folds[-(int(np.argmin(np.abs(validated - ENOUGH_VALIDATED))) + 1) :]
-    return [(_evenly(fit, most), valid) for fit, valid in last]
-
-
-def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the rows, from all over them."""
-    if len(rows) <= most:
-        return rows
-    return np.asarray(rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)])
+    return [(evenly(fit, MOST_FITTED), valid) for fit, valid in last]
 
 
 def _by_rank(task: Task, rows: Rows, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -130,7 +130,7 @@ def train(
         findings += [f"The waiver of {one.field or 'the table'} ({one.check}) is not needed: remove it."
                      for one in leakage.idle(task, leaks)]  # fmt: skip
         log = _open_run(task, settings, source, budget, seed, resume)
-        shop, laid = _lay_out(task, split, budget, pool, log, seed)
+        shop, laid = _lay_out(task, split, pool, log, seed)
         split = replace(split, train=replace(split.train, columns={}))
         memory.give_back()
         progress.stage("search", f"run {log.name}")
@@ -175,11 +175,10 @@ class _Laid:
     golden: list[dict[str, Any]]
 
 
-def _lay_out(task: Task, split: Split, budget: Budget, pool: Engine, log: RunLog, seed: int) -> tuple[Workshop, _Laid]:
+def _lay_out(task: Task, split: Split, pool: Engine, log: RunLog, seed: int) -> tuple[Workshop, _Laid]:
     seen = dataset.with_unknowns(task, split.train, seed)
     shop = Workshop(task, encode.fit(task, seen.columns, seen.classes), pool, log, seed)
-    most = splits.affordable(len(task.fields), budget)
-    shared = shop.lay_out("shared", seen, splits.economical(split.folds, len(seen), most))
+    shared = shop.lay_out("shared", seen, splits.economical(split.folds, len(seen)))
     plain = shared if seen is split.train else shop.lay_out("plain", split.train, ())
     return shop, _Laid(shared, plain, golden.make(shop.encoder, split.train, seed))
 

@@ -16,6 +16,7 @@ from training import cost, learners
 from training.engine import Put
 from training.job import Columns, Config, Fit, Fitted
 from training.losses import loss
+from training.thin import evenly
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Shared:
 
     put: `matrix` (n, fields), `target` (n,), `weight` (n,) if rows count differently, and of each fold k the places
     of the rows to fit, `fit_k`, and to validate, `valid_k`. outputs: 1, or the number of classes of `multiclass`.
+    last: how many of the last folds count, all if None; most: rows of each that are fitted on at most, from all over
+    them.
     """
 
     put: Put
@@ -32,16 +35,20 @@ class Shared:
     outputs: int
     metric: str
     seed: int
+    last: int | None = None
+    most: int | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays, read-only."""
         return self.put.arrays()
 
     def folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(fit, valid) places of each fold."""
+        """(fit, valid) places of each fold that counts."""
         arrays = self.arrays()
         count = sum(name.startswith("fit_") for name in arrays)
-        return [(arrays[f"fit_{fold}"], arrays[f"valid_{fold}"]) for fold in range(count)]
+        found = [(arrays[f"fit_{fold}"], arrays[f"valid_{fold}"]) for fold in range(count)]
+        counting = found[-self.last :] if self.last else found
+        return counting if self.most is None else [(evenly(fit, self.most), valid) for fit, valid in counting]
 
     def job(self, fit: np.ndarray | None, valid: np.ndarray | None, deadline: float | None = None) -> Fit:
         """A learner's work: fit these rows (None: all), watch those (None: none)."""
