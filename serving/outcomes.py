@@ -48,7 +48,9 @@ def asked(task: Task, classes: Sequence[str]) -> NumberField | CategoryField:
     """The target as a field that is asked for: its limits, or its classes as choices. classes: the encoder's."""
     target = task.target
     if task.kind == "regression":
-        return NumberField(type="number", name=target.name, label=target.label, unit=target.unit, limits=target.limits)
+        return NumberField(
+            type="number", name=target.name, label=target.label, unit=target.unit, limits=target.limits, required=True
+        )
     choices = tuple(
         # Not validated: a word that was learnt from a table may be longer than one that is declared.
         Choice.model_construct(value=word, label=words.of_class_in_both(task, word))

@@ -21,6 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
 
+from experiments import outcomes as returning
+from feature_store.errors import Usage
+from feature_store.settings import Settings
 from feature_store.task import dumps
 from serving import bundle, cache, recall
 from serving.outcome_schema import CODES
@@ -334,9 +337,7 @@ def stay(home: Home) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_file_of_outcomes_is_kept_beside_a_running_server_and_its_refusals_are_told(
-    clinic, home, stay, tmp_path, suffix
-):
+def test_a_file_of_outcomes_is_kept_beside_a_running_server_and_its_refusals_are_told(clinic, home, tmp_path, suffix):
     ids = asked(clinic, "stay", CASE, CASE, CASE)
     path = tmp_path / f"born{suffix}"
     rows = [(ids[0], 20.5, "2024-03-01 10:00:00"), ("nobody", 30, None), (ids[1], 300, None), (ids[2], 0, None)]
@@ -350,7 +351,7 @@ def test_a_file_of_outcomes_is_kept_beside_a_running_server_and_its_refusals_are
         columns["rehabilitation_d"] = [float(value) for value in columns["rehabilitation_d"]]
         columns["at_utc"] = [datetime.fromisoformat(text) if text else None for text in columns["at_utc"]]
         pq.write_table(pa.table(columns), path)
-    document = home.json("outcomes", stay, str(path), code=1)
+    document = returning.keep(STAYED, Settings(home=home.home), path, lambda done, total: None)
     assert {key: document[key] for key in ("task", "rows", "stored", "unchanged", "corrected", "refused")} == {
         "task": "stay", "rows": 4, "stored": 2, "unchanged": 0, "corrected": 0, "refused": 2}  # fmt: skip
     assert [(one["row"], one["code"]) for one in document["refusals"]] == [
@@ -371,9 +372,15 @@ def test_the_launcher_tells_counts_and_the_first_refusals_in_words(clinic, home,
     assert done.stdout.count("  row ") == 20
     assert "and 5 more" in done.stdout
     path.write_text(f"prediction_id,value\n{one},31\n")
-    assert "0 stored, 1 unchanged" in home.run("outcomes", stay, str(path)).stdout
+    document = home.json("outcomes", stay, str(path))
+    assert (document["unchanged"], document["refusals"]) == (1, [])
+
+
+def test_a_file_without_the_columns_says_which_it_needs(home, tmp_path):
+    path = tmp_path / "born.csv"
     path.write_text("id,value\n1,2\n")
-    assert "outcomes need prediction_id" in home.run("outcomes", stay, str(path), code=2).stderr
+    with pytest.raises(Usage, match="outcomes need prediction_id, and value or rehabilitation_d"):
+        returning.keep(STAYED, Settings(home=home.home), path, lambda done, total: None)
 
 
 # --- on the page --------------------------------------------------------------------------------------------------
