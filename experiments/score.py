@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from feature_store import offline
+from feature_store.decision import Shortlist
 from feature_store.errors import RowsRefused, UnknownVersion, Usage
 from feature_store.settings import Settings
 from feature_store.task import Task
+from serving import decisions
 from serving.predictor import Predictor
 from serving.pyfunc import flatten
 from serving.request import check
@@ -29,7 +31,8 @@ def score(
 ) -> dict[str, Any]:
     """Answer every row of `source` (CSV, JSON Lines, Parquet, or the word `task`: the Task's own table) into `out`.
 
-    Columns that are no field are kept and not looked at. progress: called with rows done and rows in all.
+    Columns that are no field are kept and not looked at. A shortlist is made of the whole file.
+    progress: called with rows done and rows in all.
     Raises RowsRefused with row numbers when a value breaks the Task's limits; nothing is written then.
     """
     writer = offline.writer(out)
@@ -39,13 +42,20 @@ def score(
     if missing := [f.name for f in answering.task.fields if f.required and f.name not in names]:
         raise Usage(f"{source} has no column {', '.join(missing)}, which {task.task} requires. Add it.")
     columns: dict[str, list[Any]] = {}
+    costs: list[float] = []
+    shortlist = answering.task.answers.decision
     for start, rows in _chunks(answering.task, table.select(names)):
         if errors := check(answering.task, rows):
             raise RowsRefused([type(e)(e.row + start, e.field, e.code, e.message) for e in errors])
         for answer in answering.answer(rows):
             for name, value in flatten(answer).items():
                 columns.setdefault(name, []).append(value)
+        if isinstance(shortlist, Shortlist):
+            costs += [decisions.cost(shortlist, row) for row in rows]
         progress(start + len(rows), table.num_rows)
+    if isinstance(shortlist, Shortlist) and columns:  # the file is one request, not one a chunk
+        places = decisions.choose(columns["decision_expected"], costs, shortlist)
+        columns["decision_rank"], columns["decision_chosen"] = map(list, zip(*places, strict=True))
     for name, values in columns.items():
         table = table.append_column(name if name not in table.column_names else f"{name}_answer", pa.array(values))
     writer(table)

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from feature_store import formula
+from feature_store.decision_coherence import contradictions_of
 from feature_store.errors import Problem
 
 
@@ -26,7 +27,7 @@ def contradictions(raw: Any) -> Iterator[Problem]:
     yield from _short("fields", raw.get("fields"), 1)
     yield from _short("search.learners", _mapping(raw, "search").get("learners"), 1)
     yield from _twice("fields", names)
-    if target.get("name") in known:
+    if target.get("name") in names and isinstance(target["name"], str):
         yield Problem(
             f"fields[{names.index(target['name'])}].name",
             f"{target['name']!r} is the target: it would predict itself.",
@@ -43,6 +44,7 @@ def contradictions(raw: Any) -> Iterator[Problem]:
     yield from _baselines(raw, known)
     yield from _sections(raw, known)
     yield from _events(raw, target.get("limits"))
+    yield from contradictions_of(_mapping(raw, "answers").get("decision"), raw, known)
     yield from _waivers(raw, known)
 
 

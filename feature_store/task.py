@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from feature_store.coherence import contradictions
+from feature_store.decision import Decision
 from feature_store.field import AnyField, Choice, Frozen, Name, Number, Text
 
 Kind = Literal["regression", "binary", "multiclass"]
@@ -66,6 +67,7 @@ class Answers(Frozen):
 
     interval: Number = Field(default=0.9, ge=0.5, le=0.99)
     events: tuple[Event, ...] = Field(default=(), strict=False)
+    decision: Decision | None = None
 
 
 class Group(Frozen):

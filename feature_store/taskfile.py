@@ -94,7 +94,8 @@ def _line(where: str, lines: dict[str, int]) -> int:
     return lines.get(where, 1)
 
 
-_TAGS = {"number", "category", "flag", "date"}
+_TAGS = {"number", "category", "flag", "date", "order_quantity", "headcount", "promise", "shortlist"}
+"""Types of fields and kinds of decisions: pydantic puts them into the path of an error, where no file has them."""
 
 
 def _explain(error: Any, raw: Any) -> Problem:
@@ -108,11 +109,8 @@ def _explain(error: Any, raw: Any) -> Problem:
     if kind == "extra_forbidden":
         close = difflib.get_close_matches(last, _known_keys(), n=1, cutoff=0.6)
         return Problem(where, "is not a key of a Task.", f"Did you mean `{close[0]}`?" if close else "Remove it.")
-    if kind == "union_tag_not_found":
-        return Problem(f"{where}.type", "is missing.", "Add `type: number`, `category`, `flag` or `date`.")
-    if kind == "union_tag_invalid":
-        tag = context.get("tag", "")
-        return Problem(f"{where}.type", f"{tag!r} is not a type of field.", "Use number, category, flag or date.")
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return _untold(where, context)
     if kind in ("string_type", "model_type", "model_attributes_type") and isinstance(error["input"], bool):
         return Problem(where, f"YAML reads this word as {error['input']}.", "Put it in quotes, as in 'yes'.")
     if kind in ("string_type", "model_type", "model_attributes_type") and isinstance(error["input"], int | float):
@@ -127,6 +125,19 @@ def _explain(error: Any, raw: Any) -> Problem:
         return Problem(where, f"{message.removeprefix('Value error, ')}.", "")
     shown = repr(error["input"])
     return Problem(where, f"{shown[:60]} does not fit: {message[0].lower()}{message[1:]}.", "")
+
+
+def _untold(where: str, context: dict[str, Any]) -> Problem:
+    """A field without its type, or a decision without its kind; or one that there is not."""
+    if context["discriminator"] == "'kind'":
+        key, noun, several = "kind", "kind of decision", ("order_quantity", "headcount", "promise", "shortlist")
+    else:
+        key, noun, several = "type", "type of field", ("number", "category", "flag", "date")
+    if "tag" in context:
+        listed = f"{', '.join(several[:-1])} or {several[-1]}"
+        return Problem(f"{where}.{key}", f"{context['tag']!r} is not a {noun}.", f"Use {listed}.")
+    listed = f"{', '.join(f'`{word}`' for word in several[1:-1])} or `{several[-1]}`"
+    return Problem(f"{where}.{key}", "is missing.", f"Add `{key}: {several[0]}`, {listed}.")
 
 
 def _known_keys() -> list[str]:

@@ -45,10 +45,69 @@ class Cell:
         rank = ceil((n + 1) * level - 1e-9) if level > 0.5 else floor((n + 1) * level + 1e-9)
         return float(self.scores[min(max(rank, 1), n) - 1])
 
+    def reaching(self, level: float) -> float:
+        """The smallest score that a new case stays at or below with probability `level` or more; at most the largest.
+
+        As `quantile` above 0.5; below, where that rounds downwards, it may be one score higher.
+        """
+        n = len(self.scores)
+        return float(self.scores[min(max(ceil((n + 1) * level - 1e-9), 1), n) - 1])
+
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """(n + 1,) the sum of the first 0, 1, ... n scores."""
+        return np.concatenate([[0.0], np.cumsum(self.scores)])
+
     def below(self, score: float) -> float:
         """P(a new score < `score`), in (0, 1): never certain, with (n + 1) possible places."""
         n = len(self.scores)
         return (int(np.searchsorted(self.scores, score)) + 0.5) / (n + 1)
+
+
+SLACK = 1e-12
+"""Amounts this near (relative) count as equal: one that was read off as a quantile is not below itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictive:
+    """The distribution of one case in the target's unit: `centre + scale * score`, clipped to the target's limits."""
+
+    cell: Cell
+    centre: float
+    scale: float
+    limits: tuple[float, float]
+
+    def quantile(self, level: float) -> float:
+        """The smallest amount that the case stays at or below with probability `level` or more.
+
+        Above 0.5 it is the upper end of the interval whose tail is 1 - level. No amount beyond the largest score is
+        known, so levels above n / (n + 1) all give that one.
+        """
+        return _clip(self.centre + self.scale * self.cell.reaching(level), *self.limits)
+
+    def at_most(self, amount: float) -> float:
+        """P(the case <= `amount`): 0 below the limits, 1 from their end on, else never certain (see `Cell.below`)."""
+        least, most = self.limits
+        if amount < least or amount >= most:
+            return float(amount >= most)
+        slack = SLACK * (abs(amount) + abs(self.centre))
+        n, score = len(self.cell.scores), (amount - self.centre + slack) / self.scale
+        return (int(np.searchsorted(self.cell.scores, score, side="right")) + 0.5) / (n + 1)
+
+    def excess(self, amount: float) -> float:
+        """E[max(case - amount, 0)], each of the n + 1 places as likely; the last, of which nothing is known, is put at
+        the largest score. Two searches in sums, however many scores there are."""
+        least, most = self.limits
+        if amount >= most:
+            return 0.0
+        if amount < least:
+            return least - amount + self.excess(least)
+        scores, sums = self.cell.scores, self.cell.sums
+        n = len(scores)
+        first, last = (int(np.searchsorted(scores, (end - self.centre) / self.scale)) for end in (amount, most))
+        inside = float(sums[last] - sums[first]) * self.scale + (last - first) * (self.centre - amount)
+        top = _clip(self.centre + self.scale * float(scores[-1]), amount, most) - amount
+        return max(inside + (n - last) * (most - amount) + top, 0.0) / (n + 1)
 
 
 @dataclass(frozen=True)
@@ -83,6 +142,10 @@ class Distribution:
             events={event.name: _chance(event, cell, centre, scale) for event in self.task.answers.events},
             group=cell.name,
         )
+
+    def predictive(self, cell: str, centre: float, scale: float) -> Predictive:
+        """The whole distribution of a case, for decisions. cell: its `Answer.group`."""
+        return Predictive(self.cells[cell], centre, scale, self.task.target.limits)
 
     def numbers(self) -> tuple[dict[str, Any], np.ndarray]:
         """Plain data for the bundle: names with their counts, and all scores end to end."""

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from feature_store.errors import BodyRefused, RowError
 from feature_store.field import AnyField, NumberField
 from feature_store.task import Task
-from serving import panel, words
+from serving import decision_fields, panel, words
 from serving.words import Lang
 
 HERE = Path(__file__).parent
@@ -154,6 +154,7 @@ def render(page: Page) -> str:
         synthetic=bool(((page.card or {}).get("trained_on") or {}).get("synthetic")),
         facts=panel.facts(page.task, page.lang, page.card or {}),
         events=panel.events(page.task, page.lang, page.answer or {}),
+        decision=decision_fields.told(page.task, page.lang, page.answer or {}),
         ranking=panel.ranking(page.task, page.lang, page.answer or {}, page.classes),
         classes=[words.of_class(page.task, page.lang, word) for word in page.classes],
         cautions=_cautions(page),

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from feature_store.decision import Shortlist
 from feature_store.errors import BundleRefused
 from feature_store.task import Task
 from serving import bundle as bundles
+from serving import decisions
 from serving.bundle import Bundle
 from serving.classes import Classes
 from serving.distribution import Distribution
@@ -26,6 +28,7 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, version: str = "") -> None:
         self.bundle, self.task, self.version = bundle, bundle.task, version
+        self._decide = decisions.decider(self.task)
         self._names = [field.name for field in self.task.fields]
         self._familiarity = bundle.reference.familiarity
         self._words = {name: set(words) for name, words in bundle.encoder.categories.items()}
@@ -46,11 +49,15 @@ class Predictor:
         if isinstance(distribution, Classes):
             found = self._classes(distribution, matrix)
         else:
-            found = self._values(distribution, matrix)
-        return [
-            {**answer, "decision": None, "warnings": self._warnings(row, encoded)}
+            found = self._values(distribution, rows, matrix)
+        answers = [
+            {**answer, "warnings": self._warnings(row, encoded)}
             for row, encoded, answer in zip(rows, matrix, found, strict=True)
         ]
+        if isinstance(declared := self.task.answers.decision, Shortlist):
+            for answer, decision in zip(answers, decisions.shortlist(declared, rows, answers), strict=True):
+                answer["decision"] = decision
+        return answers
 
     def centre_and_scale(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of regression the ensemble's value and the size of its error, each (n,), in the target's unit."""
@@ -60,10 +67,12 @@ class Predictor:
             return centre, np.full(len(matrix), floor)
         return centre, np.maximum(self.bundle.scale.predict(matrix)[:, 0], floor)
 
-    def _values(self, distribution: Distribution, matrix: np.ndarray) -> Iterator[dict[str, Any]]:
-        level, unit = self.task.answers.interval, self.task.target.unit
+    def _values(
+        self, distribution: Distribution, rows: Sequence[Mapping[str, Any]], matrix: np.ndarray
+    ) -> Iterator[dict[str, Any]]:
+        level, unit, decide = self.task.answers.interval, self.task.target.unit, self._decide
         centres, scales = self.centre_and_scale(matrix)
-        for encoded, centre, scale in zip(matrix, centres.tolist(), scales.tolist(), strict=True):
+        for row, encoded, centre, scale in zip(rows, matrix, centres.tolist(), scales.tolist(), strict=True):
             answer = distribution.answer(encoded, centre, scale)
             yield {
                 "value": answer.value,
@@ -71,6 +80,7 @@ class Predictor:
                 "interval": {"level": level, "low": answer.low, "high": answer.high},
                 "events": answer.events,
                 "group": answer.group,
+                "decision": decide(distribution.predictive(answer.group, centre, scale), row) if decide else None,
             }
 
     def _classes(self, distribution: Classes, matrix: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -81,7 +91,7 @@ class Predictor:
                 chances: dict[str, Any] = {"value": answer.chances[1]}
             else:
                 chances = {"probabilities": dict(zip(words, answer.chances, strict=True))}
-            yield {**chances, "label": answer.label, "set": answer.set, "group": answer.group}
+            yield {**chances, "label": answer.label, "set": answer.set, "group": answer.group, "decision": None}
 
     def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = [warning for name, warning in self._missing.items() if row.get(name) is None]
@@ -116,8 +126,15 @@ class Predictor:
 
 
 def numbers(answer: dict[str, Any]) -> dict[str, Any]:
-    """What a golden row pins of an answer: all but the sentences of its warnings, which a later server may mend."""
-    return {**answer, "warnings": [[warning["field"], warning["code"]] for warning in answer["warnings"]]}
+    """What a golden row pins of an answer: all but what may differ.
+
+    That is the sentences of its warnings, which a later server may mend, and of a shortlist the rank and the choice,
+    which are not the row's own.
+    """
+    own = {**answer, "warnings": [[warning["field"], warning["code"]] for warning in answer["warnings"]]}
+    if own["decision"] is not None and own["decision"]["kind"] == "shortlist":
+        own["decision"] = {key: own["decision"][key] for key in ("kind", "expected")}
+    return own
 
 
 def _missing(task: Task, name: str, cost: float | None) -> dict[str, Any]:

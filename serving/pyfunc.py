@@ -11,7 +11,7 @@ from typing import Any
 
 from feature_store.errors import RowError, RowsRefused
 from feature_store.task import Task
-from serving import predictor
+from serving import decision_fields, predictor
 from serving.predictor import Predictor
 from serving.request import check
 
@@ -20,7 +20,7 @@ def flatten(answer: dict[str, Any]) -> dict[str, Any]:
     """An answer as columns; `columns` names them.
 
     regression: value, low, high, p_<event> each; binary: value, label; multiclass: p_<class> each, label, set
-    (comma-separated); then group and warnings (codes, comma-separated) of all.
+    (comma-separated); then group, decision_<entry> of a Task that decides, and warnings (codes, comma-separated).
     """
     if "interval" in answer:
         ends = {"low": answer["interval"]["low"], "high": answer["interval"]["high"]}
@@ -31,22 +31,27 @@ def flatten(answer: dict[str, Any]) -> dict[str, Any]:
     else:
         own = {"value": answer["value"], "label": answer["label"]}
     codes = ",".join(sorted({warning["code"] for warning in answer["warnings"]}))
-    return {**own, "group": answer["group"], "warnings": codes}
+    return {**own, "group": answer["group"], **decision_fields.flat(answer["decision"]), "warnings": codes}
 
 
 def columns(task: Task, classes: Sequence[str]) -> list[tuple[str, type]]:
-    """Name and type (float or str) of each column that `flatten` gives. classes: the encoder's; () for regression."""
+    """Name and type (float, str, bool) of each column of `flatten`. classes: the encoder's; () for regression."""
     if task.kind == "regression":
         numbers, words = ["value", "low", "high", *(f"p_{event.name}" for event in task.answers.events)], []
     elif task.kind == "binary":
         numbers, words = ["value"], ["label"]
     else:
         numbers, words = [f"p_{word}" for word in classes], ["label", "set"]
-    return [*((name, float) for name in numbers), *((name, str) for name in [*words, "group", "warnings"])]
+    decided = decision_fields.columns(task)
+    return [*((name, float) for name in numbers), *((name, str) for name in [*words, "group"]), *decided,
+            ("warnings", str)]  # fmt: skip
 
 
 class GancaoModel:
-    """What MLflow calls. predict: DataFrame of fields in, DataFrame of `flatten` columns out, same order."""
+    """What MLflow calls. predict: DataFrame of fields in, DataFrame of `flatten` columns out, same order.
+
+    A shortlist is made of one DataFrame: a batch engine that cuts a table into several makes several.
+    """
 
     def __init__(self, answering: Predictor) -> None:
         self._predictor = answering

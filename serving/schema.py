@@ -6,7 +6,7 @@ from typing import Any
 
 from feature_store.field import AnyField
 from feature_store.task import Task
-from serving import outcome_schema, words
+from serving import decision_fields, outcome_schema, words
 from serving.predictor import Predictor
 from serving.problems import MEDIA_TYPE, STATUSES
 from serving.request import MAX_ROWS
@@ -138,7 +138,7 @@ def _answer(predictor: Predictor) -> dict[str, Any]:
         "prediction_id": {"type": "string", "description": "Name it when the outcome is known."},
         **own,
         "group": {"type": "string", "description": f"The cases from which the {_MADE_FROM[task.kind]} was calibrated."},
-        "decision": {"type": "null"},
+        "decision": decision_fields.schema(task),
         "warnings": {"type": "array", "items": _ref("Warning")},
     }
     return {"type": "object", "title": task.target.label.en, "properties": properties, "required": list(properties)}

@@ -161,6 +161,11 @@ def chance(p: float) -> str:
     return "> 99.9 %" if p > 0.999 else f"{p * 100:.1f} %"
 
 
+def share(p: float) -> str:
+    """A level that was declared, in per cent: 90 %, 97.5 %."""
+    return f"{p * 100:.4g} %"
+
+
 _UNITS: dict[str, tuple[str, str]] = {
     "a": ("years", "岁"),  # on a clinical form years are nearly always an age
     "mo": ("months", "月"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
+from itertools import combinations
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -73,3 +76,22 @@ def auc_error_by_pairs(target: np.ndarray, one: np.ndarray, other: np.ndarray) -
     psi = np.array([[above(one[i], one[j]) - above(other[i], other[j]) for j in negative] for i in positive])
     by_positive, by_negative = psi.mean(axis=1), psi.mean(axis=0)
     return float(np.sqrt(by_positive.var(ddof=1) / len(positive) + by_negative.var(ddof=1) / len(negative)))
+
+
+def erlang_c_by_factorials(people: int, load: Fraction) -> Fraction:
+    """P(an arrival waits) as Erlang wrote it, in exact fractions. load: in erlangs, below `people`."""
+    waits = load**people / factorial(people) * people / (people - load)
+    return waits / (sum((load**k / factorial(k) for k in range(people)), Fraction(0)) + waits)
+
+
+def cost_by_counting(cases: list[float], understock: float, overstock: float, stock: float) -> float:
+    """What is lost on average with so much in stock, case by case."""
+    lost = [understock * max(case - stock, 0.0) + overstock * max(stock - case, 0.0) for case in cases]
+    return sum(lost) / len(cases)
+
+
+def best_by_trying(expected: list[float], costs: list[float], budget: float) -> float:
+    """The largest sum of what is expected of any rows that together cost no more than the budget."""
+    places = range(len(expected))
+    subsets = (part for size in range(len(expected) + 1) for part in combinations(places, size))
+    return max(sum(expected[p] for p in part) for part in subsets if sum(costs[p] for p in part) <= budget)

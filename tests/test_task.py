@@ -151,6 +151,10 @@ def test_what_is_no_mapping_is_told_how_to_begin(text):
     assert "a Task is a mapping" in problems(text)[0]
 
 
+def test_a_target_whose_name_is_no_word_is_told():
+    assert "target.name: ['y'] does not fit" in "\n".join(problems(SMALL.replace("name: y", "name: [y]")))
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.recursive(

@@ -255,6 +255,6 @@ def _signature(task: Task, classes: list[str]) -> ModelSignature:
         ColSpec(AnyType(), field.name, required=field.required)  # type: ignore[no-untyped-call]
         for field in task.fields
     ]
-    types = {float: DataType.double, str: DataType.string}
+    types = {float: DataType.double, str: DataType.string, bool: DataType.boolean}
     outputs: list[ColSpec | TensorSpec] = [ColSpec(types[kind], name) for name, kind in columns(task, classes)]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
