@@ -252,7 +252,7 @@ def order(judged: list[Judged], length: int) -> list[tuple[int, float, float]]:
 def _ensemble_loss(judged: Judged, members: list[int]) -> float:
     few = judged.found
     chosen = ensemble.Candidates(few.metric, few.target, None, few.numbers[members], few.row_us[members])
-    return chosen.of_mean(ensemble._greedy(chosen, Bounds(40, 1e9), 0))
+    return chosen.of_mean(ensemble.greedy(chosen, Bounds(40, 1e9)))
 
 
 def main() -> None:

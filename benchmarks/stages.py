@@ -72,10 +72,10 @@ def main() -> None:
     engine, lines, ratios = LocalEngine(), [], []
     try:
         for table in some:
-            losses, counts, way = judge(table, engine, choice.seconds)
+            losses, counts, size = judge(table, engine, choice.seconds)
             ratios.append(np.array(losses) / losses[0])
             cells = " | ".join(f"{ratio:.4f}" for ratio in ratios[-1][1:])
-            lines.append(f"| {table.name} ({table.kind}) | {counts} | {losses[0]:.5g} | {cells} | {way} |")
+            lines.append(f"| {table.name} ({table.kind}) | {counts} | {losses[0]:.5g} | {cells} | {size} |")
             sys.stderr.write(lines[-1] + "\n")
     finally:
         engine.close()
@@ -90,7 +90,7 @@ def largest(found: Sequence[Table], kind: str) -> list[Table]:
 
 
 def judge(table: Table, engine: LocalEngine, seconds: float) -> tuple[list[float], str, str]:
-    """Losses on the test rows (a bag of each of SUBSETS, then refits), the trials of each origin, the way chosen."""
+    """Losses on the test rows (a bag of each of SUBSETS, then refits), trials of each origin, members of the last."""
     order = np.random.default_rng(1).permutation(len(table.target))
     train, test = np.sort(order[len(order) // 4 :]), np.sort(order[: len(order) // 4])
     metric = "rmse" if table.kind == "regression" else "log_loss"
@@ -115,7 +115,7 @@ def judge(table: Table, engine: LocalEngine, seconds: float) -> tuple[list[float
             losses.append(asked(bags(own, chosen, log, matrix.shape[1]), table, test, metric))
         losses.append(asked(refits(good, chosen, shared, engine), table, test, metric))
     counts = " / ".join(str(sum(one.origin == origin for one in good)) for origin in SUBSETS["and both"])
-    return losses, counts, chosen.way
+    return losses, counts, str(len(chosen.weights))
 
 
 def choose(metric: str, target: np.ndarray, own: list[Trial], log: RunLog) -> Ensemble:
@@ -158,7 +158,7 @@ def head(seconds: float) -> list[str]:
         f"{seconds:g} s a table: trials of the portfolio / CFO / BlendSearch that finished; the loss on the test rows "
         "(RMSE or log loss, a quarter of at most 1,500) of an ensemble of the portfolio's trials alone, and the "
         "others' losses relative to it (below 1 is better).\n",
-        f"| table | trials | portfolio | {' | '.join(titles)} | chosen by |",
+        f"| table | trials | portfolio | {' | '.join(titles)} | members |",
         f"|---|---|---|{'---|' * len(titles)}---|",
     ]
 

@@ -1,14 +1,15 @@
-"""The ensemble: greedy selection with replacement on out-of-fold predictions (Caruana et al. 2004, ICML).
+"""The ensemble: greedy selection with replacement on out-of-fold predictions (Caruana et al. 2004, ICML), bagged.
 
-Guarded against overfitting: the best trial alone, one greedy selection and the mean of selections on resampled rows
-("bagged", Caruana et al. 2006, ICDM) are compared across two halves of the rows, each choosing on one half and being
-judged on the other; the simplest that is not beaten is chosen on all rows.
+Guarded against overfitting: the weights are the mean of BAGS selections, each on rows drawn with replacement (Caruana
+et al. 2006, ICDM), so that a trial which is best by luck gets little; where the trials agree the best one stays alone.
+Neither the best trial nor one selection was better on unseen rows at any size (docs/benchmarks/selection.md). What
+the whole way of choosing is worth is told by `honest_loss`: chosen on one half of the rows, judged on the other.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ STEPS = 40
 MIN_GAIN = 1e-4
 """A step that lowers the loss by a smaller share than this is noise: it is not taken."""
 
-BAGS = 8
+BAGS = 16
 SHORTLIST = 30
 """Trials that are considered: the best ones and the best of each learner."""
 
@@ -101,17 +102,12 @@ class Bounds:
 class Ensemble:
     """weights: share of each chosen trial by its position, summing to 1.
 
-    loss: of their weighted mean; honest_loss: of the same way of choosing, judged on rows that did not choose; way:
-    `single`, `greedy` or `bagged`.
+    loss: of their weighted mean; honest_loss: of the same way of choosing, judged on rows that did not choose.
     """
 
     weights: dict[int, float]
     loss: float
     honest_loss: float
-    way: str
-
-
-Way = Callable[[Candidates, Bounds, int], dict[int, float]]
 
 
 def select(found: Candidates, names: Sequence[str], bounds: Bounds, seed: int) -> Ensemble:
@@ -119,21 +115,16 @@ def select(found: Candidates, names: Sequence[str], bounds: Bounds, seed: int) -
     random = np.random.default_rng(seed)
     rows = random.permutation(len(found.target))[: MOST_ROWS // 3 if found.metric == "auc" else MOST_ROWS]
     halves = [found.take(half) for half in np.array_split(rows, 2)]
-    honest: dict[str, float] = {}
-    for name in WAYS:
-        judged = [other.of_mean(_choose(name, one, names, bounds, seed)) for one, other in (halves, halves[::-1])]
-        honest[name] = float(np.mean(judged))
-    least = min(honest.values())
-    chosen = next(name for name, value in honest.items() if value <= least * (1 + MIN_GAIN))
-    weights = _choose(chosen, found.take(rows), names, bounds, seed)
-    return Ensemble(weights, found.of_mean(weights), honest[chosen], chosen)
+    judged = [other.of_mean(_choose(one, names, bounds, seed)) for one, other in (halves, halves[::-1])]
+    weights = _choose(found.take(rows), names, bounds, seed)
+    return Ensemble(weights, found.of_mean(weights), float(np.mean(judged)))
 
 
-def _choose(way: str, found: Candidates, names: Sequence[str], bounds: Bounds, seed: int) -> dict[int, float]:
-    """One way of choosing among the short list of these rows."""
+def _choose(found: Candidates, names: Sequence[str], bounds: Bounds, seed: int) -> dict[int, float]:
+    """Choose among the short list of these rows."""
     short = _shortlist(found.losses(found.numbers), names)
     few = Candidates(found.metric, found.target, found.weight, found.numbers[short], found.row_us[short])
-    return {short[index]: weight for index, weight in WAYS[way](few, bounds, seed).items()}
+    return {short[index]: weight for index, weight in _bagged(few, bounds, seed).items()}
 
 
 def _shortlist(losses: np.ndarray, names: Sequence[str]) -> list[int]:
@@ -144,15 +135,15 @@ def _shortlist(losses: np.ndarray, names: Sequence[str]) -> list[int]:
     return sorted({*order[:SHORTLIST], *first.values()})
 
 
-def _single(found: Candidates, bounds: Bounds, seed: int) -> dict[int, float]:
+def _best(found: Candidates, bounds: Bounds) -> int:
     """The best trial alone; the cheapest one when none keeps the bound."""
     losses = np.where(found.row_us <= bounds.row_us, found.losses(found.numbers), np.inf)
-    return {int(np.argmin(losses if np.isfinite(losses).any() else found.row_us)): 1.0}
+    return int(np.argmin(losses if np.isfinite(losses).any() else found.row_us))
 
 
-def _greedy(found: Candidates, bounds: Bounds, seed: int) -> dict[int, float]:
+def greedy(found: Candidates, bounds: Bounds) -> dict[int, float]:
     """Start from the best trial and add, with replacement, whichever lowers the loss most."""
-    chosen = list(_single(found, bounds, seed))
+    chosen = [_best(found, bounds)]
     total = found.numbers[chosen[0]].copy()
     best = float(found.losses(total[None])[0])
     for _ in range(STEPS - 1):
@@ -175,7 +166,7 @@ def _bagged(found: Candidates, bounds: Bounds, seed: int) -> dict[int, float]:
     random, total = np.random.default_rng(seed), Counter[int]()
     n = len(found.target)
     for _ in range(BAGS):
-        total.update(_greedy(found.take(random.integers(0, n, n)), bounds, seed))
+        total.update(greedy(found.take(random.integers(0, n, n)), bounds))
     kept, spent = dict[int, float](), 0.0
     for index, weight in sorted(total.items(), key=lambda pair: (-pair[1], pair[0])):
         fits = len(kept) < bounds.members and spent + found.row_us[index] <= bounds.row_us
@@ -184,6 +175,3 @@ def _bagged(found: Candidates, bounds: Bounds, seed: int) -> dict[int, float]:
             spent += float(found.row_us[index])
     return {index: weight / sum(kept.values()) for index, weight in sorted(kept.items())}
 
-
-WAYS: dict[str, Way] = {"single": _single, "greedy": _greedy, "bagged": _bagged}
-"""From the simplest on."""

@@ -45,7 +45,6 @@ def origins(task: Task, split: Split, source: offline.Source, learnt: Learnt, se
             {"learner": t.learner, "weight": weight, "rounds": t.rounds, "loss": t.loss} for t, weight in learnt.chosen
         ],
         "ensemble": {
-            "way": learnt.ensemble.way,
             "loss": learnt.ensemble.loss,
             "honest_loss": learnt.ensemble.honest_loss,
             "kept": learnt.kept.way,
