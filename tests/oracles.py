@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+from sklearn.isotonic import IsotonicRegression
 
 
 def xgboost_by_hand(raw_json: bytes, row: np.ndarray) -> float:
@@ -73,3 +74,15 @@ def auc_error_by_pairs(target: np.ndarray, one: np.ndarray, other: np.ndarray) -
     psi = np.array([[above(one[i], one[j]) - above(other[i], other[j]) for j in negative] for i in positive])
     by_positive, by_negative = psi.mean(axis=1), psi.mean(axis=0)
     return float(np.sqrt(by_positive.var(ddof=1) / len(positive) + by_negative.var(ddof=1) / len(negative)))
+
+
+def venn_abers_by_two_fits(
+    chance: np.ndarray, positive: np.ndarray, counts: np.ndarray, score: float
+) -> tuple[float, float]:
+    """p0 and p1 by their definition: isotonic regression with the case added as a negative, then as a positive one."""
+    fits = [
+        IsotonicRegression().fit(np.append(chance, score), np.append(positive, label), np.append(counts, 1.0))
+        for label in (0.0, 1.0)
+    ]
+    p0, p1 = (float(fit.predict([score])[0]) for fit in fits)
+    return p0, p1
