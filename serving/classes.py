@@ -1,9 +1,8 @@
 """The predictive distribution of classes: calibrated chances, the likeliest class and a conformal set.
 
-Chances are the ensemble's, corrected by a few numbers (Platt 1999; temperature: Guo et al. 2017, ICML). A class's
-score is 1 minus its chance; the set holds the classes whose score is no larger than the true class's was in
-`answers.interval` of the out-of-fold rows (LAC: Sadinle, Lei and Wasserman 2019, JASA 114(525)), Mondrian by the
-Task's groups.
+Chances are the ensemble's, corrected by `serving/scaling.py`. A class's score is 1 minus its chance; the set holds the
+classes whose score is no larger than the true class's was in `answers.interval` of the out-of-fold rows (LAC:
+Sadinle, Lei and Wasserman 2019, JASA 114(525)), Mondrian by the Task's groups.
 """
 
 from __future__ import annotations
@@ -11,43 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil, exp, fsum, isfinite, log
-from typing import Any, Literal, get_args
+from math import ceil
+from typing import Any
 
 import numpy as np
 
+from serving import scaling as scalings
 from serving.distribution import Cell, GroupNames
 from serving.encode import Encoder
-
-Method = Literal["identity", "platt", "temperature", "temperature_bias"]
-
-LEAST = 1e-15
-"""A chance of 0 counts as this much before its logarithm is taken."""
+from serving.scaling import Scaling
 
 SLACK = 1e-12
 """Scores this near to the threshold are in the set: equal chances that were rounded differently are equal."""
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """How chances are corrected: p becomes softmax(slope * log p + bias); `identity` leaves them as they are.
-
-    bias: one number a class. Of a binary target, `platt` is the logistic curve slope * logit p + bias[1] - bias[0].
-    """
-
-    method: Method
-    slope: float
-    bias: tuple[float, ...]
-
-    def of(self, chances: Sequence[float]) -> list[float]:
-        """The corrected chances, in the same order; by plain numbers, so that one row and many give the same bits."""
-        if self.method == "identity":
-            return list(chances)
-        raw = [self.slope * log(max(p, LEAST)) + shift for p, shift in zip(chances, self.bias, strict=True)]
-        top = max(raw)
-        parts = [exp(one - top) for one in raw]
-        total = fsum(parts)
-        return [part / total for part in parts]
 
 
 @dataclass(frozen=True)
@@ -95,12 +69,8 @@ class Classes:
 
     def numbers(self) -> tuple[dict[str, Any], np.ndarray]:
         """Plain data for the bundle: the correction, names with their counts, and all scores end to end."""
-        layout = {
-            "method": self.scaling.method,
-            "slope": self.scaling.slope,
-            "bias": list(self.scaling.bias),
-            "cells": [[name, len(cell.scores)] for name, cell in self.cells.items()],
-        }
+        cells = [[name, len(cell.scores)] for name, cell in self.cells.items()]
+        layout = {"scaling": self.scaling.numbers(), "cells": cells}
         return layout, np.concatenate([cell.scores for cell in self.cells.values()])
 
     @staticmethod
@@ -110,10 +80,7 @@ class Classes:
         for name, count in layout["cells"]:
             cells[name] = Cell(name, scores[start : start + count])
             start += count
-        scaling = Scaling(layout["method"], float(layout["slope"]), tuple(float(shift) for shift in layout["bias"]))
-        finite = all(map(isfinite, (scaling.slope, *scaling.bias)))
-        if scaling.method not in get_args(Method) or not finite or len(scaling.bias) != len(encoder.classes):
-            raise ValueError(f"the correction {scaling.method} does not fit {len(encoder.classes)} classes")
+        scaling = scalings.from_numbers(layout["scaling"], len(encoder.classes))
         if start != len(scores) or len(encoder.classes) < 2:
             raise ValueError(f"{len(scores)} scores for {start} places, {len(encoder.classes)} classes")
         return Classes(encoder.classes, encoder.task.answers.interval, scaling, cells, GroupNames(encoder))

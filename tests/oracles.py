@@ -9,6 +9,7 @@ from math import factorial
 from typing import Any
 
 import numpy as np
+from sklearn.isotonic import IsotonicRegression
 
 
 def xgboost_by_hand(raw_json: bytes, row: np.ndarray) -> float:
@@ -95,3 +96,15 @@ def best_by_trying(expected: list[float], costs: list[float], budget: float) -> 
     places = range(len(expected))
     subsets = (part for size in range(len(expected) + 1) for part in combinations(places, size))
     return max(sum(expected[p] for p in part) for part in subsets if sum(costs[p] for p in part) <= budget)
+
+
+def venn_abers_by_two_fits(
+    chance: np.ndarray, positive: np.ndarray, counts: np.ndarray, score: float
+) -> tuple[float, float]:
+    """p0 and p1 by their definition: isotonic regression with the case added as a negative, then as a positive one."""
+    fits = [
+        IsotonicRegression().fit(np.append(chance, score), np.append(positive, label), np.append(counts, 1.0))
+        for label in (0.0, 1.0)
+    ]
+    p0, p1 = (float(fit.predict([score])[0]) for fit in fits)
+    return p0, p1

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from feature_store.settings import Settings
 from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.distribution import ALL, Cell, Distribution, GroupNames
+from serving.scaling import Method
 from tests import holdouts
 from tests.holdouts import KINDS
 from training import plots, record, report, tables
@@ -135,6 +137,22 @@ def test_the_headline_says_what_was_not_measured():
     assert data == drives == "Not measured in this run."
     assert "no groups" in weaker
     assert report.render(seen, VERDICT, ORIGIN, {}, [], "zh")
+
+
+def test_the_report_says_how_honest_the_chances_are_for_whom_and_how_they_were_corrected():
+    row = holdouts.seen("binary").card["groups"]["arrival=ambulance"]
+    english, chinese = page("binary", "en"), page("binary", "zh")
+    assert f"<td>{row['calibration_slope']:.3f}</td><td>{row['calibration_intercept']:.3f}</td>" in english
+    assert "by one slope (temperature): out of fold, the log loss went from 0.612 to 0.601" in english
+    assert "概率经单一斜率（温度）校正：折外对数损失由 0.612 变为 0.601" in chinese
+    measured = holdouts.seen("regression").card["metrics"]
+    assert f"<td>{measured['long_stay_slope']:.3f}</td>" in page("regression", "en")
+    assert "Chances were corrected" not in page("regression", "en")
+
+
+def test_every_correction_has_its_words():
+    for method in get_args(Method):
+        assert f"by_{method}" in WORDS["en"]
 
 
 def test_a_group_is_weaker_only_beyond_its_band():

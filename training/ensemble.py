@@ -174,4 +174,3 @@ def _bagged(found: Candidates, bounds: Bounds, seed: int) -> dict[int, float]:
             kept[index] = weight
             spent += float(found.row_us[index])
     return {index: weight / sum(kept.values()) for index, weight in sorted(kept.items())}
-

@@ -14,7 +14,7 @@ from feature_store.task import Event, Kind, Task
 from serving.distribution import GroupNames
 from serving.encode import Encoder
 from training import losses, measures
-from training.measures import mean
+from training.honesty import brier_parts, has_line, mean
 from training.measures import point_metrics as point_metrics
 
 GROUP_METRICS: dict[Kind, tuple[str, ...]] = {
@@ -22,7 +22,18 @@ GROUP_METRICS: dict[Kind, tuple[str, ...]] = {
     "binary": ("auc", "log_loss", "brier", "base_rate", "mean_chance", "set_coverage", "mean_set_size"),
     "multiclass": ("log_loss", "accuracy", "brier", "set_coverage", "mean_set_size"),
 }
-"""What is reported of each group, besides its `n` and the band of the search's metric."""
+"""What is reported of each group, besides its `n`, the band of the search's metric and, of classes, GROUP_HONESTY."""
+
+GROUP_HONESTY = (
+    "ece", "ece_by_chance", "calibration_slope", "calibration_intercept", "brier_reliability", "brier_resolution",
+    "brier_uncertainty",
+)  # fmt: skip
+"""Whether the chances of a group are honest; see `measures.point_metrics`."""
+
+EVENT_HONESTY = {
+    "slope": "calibration_slope", "intercept": "calibration_intercept", "ece": "ece", "ece_by_chance": "ece_by_chance",
+}  # fmt: skip
+"""What of `measures.honesty` is told of an event, by the end of its name."""
 
 
 def predictions(classes: tuple[str, ...], answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -81,6 +92,16 @@ class Holdout:
         """(n,) whether the row was marked as unlike the training rows."""
         return np.array([any(w["code"] == "unfamiliar" for w in answer.get("warnings", ())) for answer in self.answers])
 
+    @property
+    def sure(self) -> np.ndarray:
+        """(n,) of classes the chance whose honesty is judged: the positive one's, or of several the predicted one's."""
+        return np.asarray(self.predicted.max(axis=1))
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) whether that class came true."""
+        return np.asarray(self.target == (1 if len(self.classes) == 2 else self.predicted.argmax(axis=1)))
+
     def chance(self, event: str) -> np.ndarray:
         """(n,) answered probabilities of an event."""
         return np.array([answer["events"][event] for answer in self.answers])
@@ -103,8 +124,8 @@ def group_names(encoder: Encoder, matrix: np.ndarray) -> list[tuple[str, ...]]:
 def metrics(task: Task, holdout: Holdout) -> dict[str, float]:
     """Point error, the quality of intervals or sets, and of events, each in one number; see `point_metrics`.
 
-    Besides: unfamiliar, the share of rows marked so. regression: coverage, mean_width, winkler, and of each event
-    _rate, _mean_chance, _brier and _auc. binary, multiclass: set_coverage, mean_set_size. binary: mean_chance.
+    Besides: unfamiliar, the share of rows marked so. regression: coverage, mean_width, winkler, and of each event what
+    `_event` gives, behind its name. binary, multiclass: set_coverage, mean_set_size. binary: mean_chance.
     """
     target, weight = holdout.target, holdout.weight
     out = point_metrics(task.kind, target, holdout.predicted, weight) | {"unfamiliar": mean(holdout.unfamiliar, weight)}
@@ -114,12 +135,26 @@ def metrics(task: Task, holdout: Holdout) -> dict[str, float]:
         return out | chance | {"set_coverage": mean(holdout.covered, weight), "mean_set_size": mean(sizes, weight)}
     out |= _interval_metrics(holdout, task.answers.interval)
     for event in task.answers.events:
-        came_true, chance_of = happened(event, target), holdout.chance(event.name)
-        out[f"{event.name}_rate"] = mean(came_true, weight)
-        out[f"{event.name}_mean_chance"] = mean(chance_of, weight)
-        out[f"{event.name}_brier"] = mean((chance_of - came_true) ** 2, weight)
-        if came_true.any() and not came_true.all():
-            out[f"{event.name}_auc"] = float(roc_auc_score(came_true, chance_of, sample_weight=weight))
+        facts = _event(happened(event, target), holdout.chance(event.name), weight)
+        out |= {f"{event.name}_{name}": value for name, value in facts.items()}
+    return out
+
+
+def _event(true: np.ndarray, chance: np.ndarray, weight: np.ndarray | None) -> dict[str, float]:
+    """rate, mean_chance, brier = reliability - resolution + uncertainty, slope, intercept, ece, ece_by_chance, auc.
+
+    `uncertainty` is the Brier score of the base rate. Of an event that always or never came true there is no auc.
+    """
+    honest = measures.honesty(true, chance, weight)
+    out = {
+        "rate": mean(true, weight),
+        "mean_chance": mean(chance, weight),
+        "brier": mean((chance - true) ** 2, weight),
+        **brier_parts(true, chance, weight),
+        **{name: honest[whole] for name, whole in EVENT_HONESTY.items()},
+    }
+    if true.any() and not true.all():
+        out["auc"] = float(roc_auc_score(true, chance, sample_weight=weight))
     return out
 
 
@@ -136,16 +171,20 @@ def _interval_metrics(holdout: Holdout, level: float) -> dict[str, float]:
 def by_group(task: Task, holdout: Holdout) -> dict[str, dict[str, float]]:
     """For each declared group, by its name: n, GROUP_METRICS, and `low`, `high`: the search's metric's 95 % band.
 
-    A binary group of one class alone has no `auc`, and then no band of it.
+    Of classes also GROUP_HONESTY, without slope and intercept where fewer than `honesty.LEAST_SIDE` cases came true, or
+    did not. A binary group of one class alone has no `auc`, and then no band of it.
     """
+    columns = GROUP_METRICS[task.kind] + (() if task.kind == "regression" else GROUP_HONESTY)
     out: dict[str, dict[str, float]] = {}
     for name in sorted({name for names in holdout.groups for name in names}):
         part = holdout.take(np.array([name in names for names in holdout.groups]))
         measured = metrics(task, part)
-        row = {"n": len(part.rows)} | {key: measured[key] for key in GROUP_METRICS[task.kind]}
+        row = {"n": len(part.rows)} | {key: measured[key] for key in columns}
         one_class = task.kind == "binary" and len(set(part.target.tolist())) < 2
         if one_class:
             del row["auc"]
+        if task.kind != "regression" and not has_line(part.right):
+            del row["calibration_slope"], row["calibration_intercept"]
         if not (one_class and task.search.metric == "auc"):
             row["low"], row["high"] = measures.band(task.search.metric, part.target, part.predicted, part.weight)
         out[name] = row

@@ -94,7 +94,7 @@ def _sure(scene: Scene, words: dict[str, str]) -> str:
     facts["coverage"] = per_cent(measured["coverage" if kind == "regression" else "set_coverage"])
     if kind == "regression":
         return words["sure_regression"].format(**facts, width=in_unit(scene, measured["mean_width"], "mean_width"))
-    facts["ece"] = per_cent(measured["ece"])
+    facts |= {"ece": per_cent(measured["ece"]), "noise": per_cent(measured["ece_by_chance"])}
     if kind == "binary":
         shares = {key: per_cent(measured[key]) for key in ("mean_chance", "base_rate")}
         return words["sure_binary"].format(**facts, **shares)

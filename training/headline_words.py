@@ -33,12 +33,13 @@ HEADLINES = {
             "The {level} interval held the truth in {coverage} of {n} holdout cases and is {width} wide on average."
         ),
         "sure_binary": (
-            "Chances are off by {ece} on average, over {n} holdout cases; the mean chance is {mean_chance} "
-            "where {base_rate} came true. The {level} set of classes held the truth in {coverage}."
+            "Chances are off by {ece} on average over {n} holdout cases (honest ones: {noise}); the mean "
+            "chance is {mean_chance} where {base_rate} came true. The {level} set of classes held the truth in "
+            "{coverage}."
         ),
         "sure_multiclass": (
             "The {level} set of classes held the truth in {coverage} of {n} holdout cases, with {size} classes "
-            "on average. Chances are off by {ece} on average."
+            "on average. Chances are off by {ece} on average (honest ones: {noise})."
         ),
         "data_clear": (
             "Yes: twice the rows would lower {metric} by about {gain}, by the learning curve of a simple model."
@@ -94,12 +95,12 @@ HEADLINES = {
         "none_compared": "没有测量任何基线。",
         "sure_regression": "{level} 区间在 {n} 个留出病例中有 {coverage} 包含真实值，平均宽度 {width}。",
         "sure_binary": (
-            "在 {n} 个留出病例上，概率平均偏差 {ece}；平均概率 {mean_chance}，实际发生 {base_rate}。{level} 的"
-            "类别集合有 {coverage} 包含真实类别。"
+            "在 {n} 个留出病例上，概率平均偏差 {ece}（可信的概率：{noise}）；平均概率 {mean_chance}，"
+            "实际发生 {base_rate}。{level} 的类别集合有 {coverage} 包含真实类别。"
         ),
         "sure_multiclass": (
             "{level} 的类别集合在 {n} 个留出病例中有 {coverage} 包含真实类别，平均含 {size} 个类别。概率平均偏"
-            "差 {ece}。"
+            "差 {ece}（可信的概率：{noise}）。"
         ),
         "data_clear": "有：按简单模型的学习曲线，数据量翻倍可使 {metric} 降低约 {gain}。",
         "data_little": "略有：按简单模型的学习曲线，数据量翻倍可使 {metric} 降低约 {gain}。",

@@ -6,6 +6,9 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from feature_store.task import Kind
+from training.honesty import bins as bins
+from training.honesty import brier_parts, calibration_error, calibration_line, effective, error_by_chance
+from training.honesty import mean as mean
 from training.losses import auc, loss, of_the_true_class, row_losses
 
 HIGHER_IS_BETTER = frozenset({"auc", "r2", "accuracy", "balanced_accuracy", "f1", "macro_f1", "average_precision"})
@@ -21,11 +24,10 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 IN_UNIT = frozenset({"rmse", "mae", "bias", "mean_width", "winkler"})
 """What is measured in the target's unit."""
 
-SHARES = frozenset({"accuracy", "balanced_accuracy", "coverage", "set_coverage", "base_rate", "mean_chance", "ece"})
+SHARES = frozenset(
+    {"accuracy", "balanced_accuracy", "coverage", "set_coverage", "base_rate", "mean_chance", "ece", "ece_by_chance"}
+)
 """What is read as per cent."""
-
-BINS = 10
-"""Bins of equal weight that calibration is read in."""
 
 
 def point_metrics(
@@ -35,8 +37,9 @@ def point_metrics(
 
     target: (n,) values or places of classes; predicted: (n, outputs); weight: (n,) or None for all alike.
     regression: rmse, mae, r2, bias. binary: auc, log_loss, brier, accuracy, f1, average_precision (these two of the
-    positive class), calibration_slope, calibration_intercept, ece, base_rate. multiclass: log_loss, accuracy,
-    balanced_accuracy, macro_f1, brier, ece.
+    positive class), base_rate. multiclass: log_loss, accuracy, balanced_accuracy, macro_f1, brier. Both: what `honesty`
+    gives, for several classes of the predicted one's chance; and the parts of the Brier score, for several classes
+    summed over them, as the score is: brier = brier_reliability - brier_resolution + brier_uncertainty.
     """
     return _KINDS[kind](target, predicted, weight)
 
@@ -55,7 +58,6 @@ def _regression(target: np.ndarray, predicted: np.ndarray, weight: np.ndarray | 
 def _binary(target: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None) -> dict[str, float]:
     chance, positive = predicted[:, 0], target == 1
     called = chance >= 0.5
-    intercept, slope = calibration_line(target, chance, weight)
     return {
         "auc": auc(target, chance, weight),
         "log_loss": loss("log_loss", target, predicted, weight),
@@ -65,10 +67,9 @@ def _binary(target: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None
         "average_precision": float(average_precision_score(positive, chance, sample_weight=weight))
         if positive.any()
         else 0.0,
-        "calibration_slope": slope,
-        "calibration_intercept": intercept,
-        "ece": calibration_error(target == 1, chance, weight),
         "base_rate": mean(positive, weight),
+        **honesty(positive, chance, weight),
+        **_brier(predicted, positive[:, None], weight),
     }
 
 
@@ -84,16 +85,32 @@ def _multiclass(target: np.ndarray, predicted: np.ndarray, weight: np.ndarray | 
         "balanced_accuracy": float(np.mean([mean(right[true == k], _part(weight, true == k)) for k in there])),
         "macro_f1": float(np.mean([_f1(true == k, called == k, weight) for k in there])),
         "brier": mean(off, weight),
-        "ece": calibration_error(right, sure, weight),
+        **honesty(right, sure, weight),
+        **_brier(predicted, np.eye(predicted.shape[1], dtype=bool)[true], weight),
     }
 
 
+def honesty(true: np.ndarray, chance: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
+    """calibration_slope, calibration_intercept, ece, and ece_by_chance: the ece of honest chances on as many rows.
+
+    true: (n,) whether it came true; chance: (n,). See `training/honesty.py`.
+    """
+    intercept, slope = calibration_line(true, chance, weight)
+    return {
+        "calibration_slope": slope,
+        "calibration_intercept": intercept,
+        "ece": calibration_error(true, chance, weight),
+        "ece_by_chance": error_by_chance(true, chance, weight),
+    }
+
+
+def _brier(chances: np.ndarray, true: np.ndarray, weight: np.ndarray | None) -> dict[str, float]:
+    """The parts of the Brier score, summed over the columns of (n, outputs)."""
+    parts = [brier_parts(true[:, k], chances[:, k], weight) for k in range(chances.shape[1])]
+    return {f"brier_{name}": sum(part[name] for part in parts) for name in parts[0]}
+
+
 _KINDS = {"regression": _regression, "binary": _binary, "multiclass": _multiclass}
-
-
-def mean(values: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """The (weighted) mean of (n,) numbers or truths."""
-    return float(np.average(np.asarray(values, dtype=float), weights=weight))
 
 
 def _part(weight: np.ndarray | None, inside: np.ndarray) -> np.ndarray | None:
@@ -105,64 +122,6 @@ def _f1(true: np.ndarray, called: np.ndarray, weight: np.ndarray | None) -> floa
     return 2 * both / either if either else 0.0
 
 
-def bins(order_by: np.ndarray, weight: np.ndarray | None = None, count: int = BINS) -> list[np.ndarray]:
-    """Places of the rows in up to `count` bins of equal weight, by ascending `order_by` (n,); equal values together."""
-    places = np.argsort(order_by, kind="stable")
-    share = np.ones(len(places)) if weight is None else weight[places]
-    middle = np.cumsum(share) - share / 2
-    wanted = np.minimum((middle / share.sum() * count).astype(np.int64), count - 1)
-    values = order_by[places]
-    first_of_value = np.searchsorted(values, values, side="left")
-    wanted = wanted[first_of_value]
-    return [places[wanted == number] for number in range(count) if np.any(wanted == number)]
-
-
-def calibration_error(true: np.ndarray, chance: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Expected calibration error: mean gap between chance and truth over bins of equal weight.
-
-    true: (n,) whether it came true; chance: (n,). Source: Naeini et al. 2015, AAAI, with bins of equal mass.
-    """
-    total = float(len(true)) if weight is None else float(weight.sum())
-    error = 0.0
-    for part in bins(chance, weight):
-        share = _part(weight, part)
-        mass = float(len(part)) if share is None else float(share.sum())
-        error += mass / total * abs(mean(true[part], share) - mean(chance[part], share))
-    return error
-
-
-def calibration_line(target: np.ndarray, chance: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:
-    """Intercept at a slope of 1, and slope, of the logistic regression of the truth on the chance's log-odds.
-
-    Honest chances have 0 and 1; a slope below 1 says that they are too extreme. (0, 1) where only one class is there.
-    Source: Van Calster et al. 2019, BMC Medicine 17:230.
-    """
-    if (target == 1).all() or not (target == 1).any():
-        return 0.0, 1.0
-    kept = np.clip(chance, 1e-6, 1 - 1e-6)
-    odds = np.log(kept / (1 - kept))
-    share = np.ones(len(odds)) if weight is None else weight
-    intercept = _logistic(np.ones((len(odds), 1)), target, odds, share)[0]
-    if np.ptp(odds) == 0:
-        return float(intercept), 1.0
-    slope = _logistic(np.column_stack([np.ones(len(odds)), odds]), target, np.zeros(len(odds)), share)[1]
-    return float(intercept), float(slope)
-
-
-def _logistic(design: np.ndarray, target: np.ndarray, offset: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Coefficients by Newton's method; separable data stop at 25 steps of at most 4 each."""
-    at = np.zeros(design.shape[1])
-    for _ in range(25):
-        chance = 1 / (1 + np.exp(-np.clip(design @ at + offset, -30, 30)))
-        slope = design.T @ (share * (target - chance))
-        curve = (design * (share * chance * (1 - chance))[:, None]).T @ design + 1e-9 * np.eye(len(at))
-        step = np.clip(np.linalg.solve(curve, slope), -4, 4)
-        at = at + step
-        if np.abs(step).max() < 1e-8:
-            break
-    return at
-
-
 def band(
     metric: str, target: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[float, float]:
@@ -170,7 +129,7 @@ def band(
 
     Source for AUC: Hanley and McNeil 1982, Radiology 143(1); n is Kish's effective size where rows are weighted.
     """
-    n = _effective(target, weight)
+    n = effective(target, weight)
     if metric == "auc":
         return _auc_band(target, predicted, weight)
     losses = row_losses(metric, target, predicted)
@@ -185,20 +144,16 @@ def _auc_band(target: np.ndarray, predicted: np.ndarray, weight: np.ndarray | No
     area = auc(target, predicted[:, 0], weight)
     if positive.all() or not positive.any():
         return 0.0, 1.0
-    n1, n0 = (_effective(target[side], _part(weight, side)) for side in (positive, ~positive))
+    n1, n0 = (effective(target[side], _part(weight, side)) for side in (positive, ~positive))
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (n1 - 1) * (q1 - area**2) + (n0 - 1) * (q2 - area**2)
     error = 1.96 * float(np.sqrt(max(spread, 0.0) / (n1 * n0)))
     return max(area - error, 0.0), min(area + error, 1.0)
 
 
-def _effective(rows: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(len(rows)) if weight is None else float(weight.sum() ** 2 / (weight**2).sum())
-
-
 def mean_band(values: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:
     """The 95 % interval of a mean of (n,) numbers or truths, by the normal approximation."""
     numbers = np.asarray(values, dtype=float)
     centre = mean(numbers, weight)
-    error = 1.96 * float(np.sqrt(mean((numbers - centre) ** 2, weight) / _effective(numbers, weight)))
+    error = 1.96 * float(np.sqrt(mean((numbers - centre) ** 2, weight) / effective(numbers, weight)))
     return centre - error, centre + error

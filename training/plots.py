@@ -35,6 +35,10 @@ def _tells_two_apart(seen: Seen) -> bool:
     return seen.task.kind == "binary" and _tells_classes_apart(seen)
 
 
+def _has_groups_of_classes(seen: Seen) -> bool:
+    return _has_classes(seen) and any(group["n"] >= classes.LEAST_ROWS for group in seen.card["groups"].values())
+
+
 _FIGURES: tuple[tuple[str, Callable[[Scene], Figure], Callable[[Seen], bool]], ...] = (
     ("leaderboard", race.leaderboard, _always),
     ("predicted_and_true", errors.predicted_and_true, _is_regression),
@@ -46,6 +50,7 @@ _FIGURES: tuple[tuple[str, Callable[[Scene], Figure], Callable[[Seen], bool]], .
     ("error_by_decile", errors.error_by_decile, lambda seen: bool(seen.card["deciles"])),
     ("events", errors.events, lambda seen: bool(seen.task.answers.events)),
     ("error_by_group", groups.error_by_group, lambda seen: any("low" in g for g in seen.card["groups"].values())),
+    ("calibration_by_group", classes.calibration_by_group, _has_groups_of_classes),
     ("coverage_by_group", groups.coverage_by_group, lambda seen: bool(seen.card["groups"])),
     ("importance", insight.importance, lambda seen: bool(seen.insight.importance)),
     ("shap", insight.shap, lambda seen: seen.insight.shap is not None),

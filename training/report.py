@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from training.evaluate import GROUP_METRICS
+from training.evaluate import EVENT_HONESTY, GROUP_HONESTY, GROUP_METRICS
 from training.figures.seen import Scene, Seen
 from training.figures.style import drawn_in
 from training.figures.words import FIGURES, METRICS, closed_up, rival
@@ -30,7 +30,7 @@ SECTIONS = {
         "predicted_and_true", "residuals", "confusion", "roc", "precision_recall", "calibration", "error_by_decile",
         "events",
     ),
-    "groups": ("error_by_group", "coverage_by_group"),
+    "groups": ("error_by_group", "calibration_by_group", "coverage_by_group"),
     "drivers": ("importance", "shap"),
     "effort": ("learning_curve", "search"),
     "members": ("weights",),
@@ -68,7 +68,8 @@ def render(
         headline=headline(scene, verdict),
         tiles=_tiles(scene),
         leaderboard=_leaderboard(scene),
-        events=_events(scene),
+        honesty=_honesty(scene),
+        correction=_correction(scene),
         groups=_groups(scene),
         cells=_cells(scene),
         importance=_importance(scene),
@@ -178,18 +179,45 @@ def _groups(scene: Scene) -> dict[str, Any]:
     return {"heads": [*heads[:after], WORDS[scene.lang]["band"], *heads[after:]], "rows": rows}
 
 
-def _events(scene: Scene) -> list[dict[str, str]]:
-    measured = scene.seen.card["metrics"]
-    return [
-        {
-            "label": event.label[scene.lang],
-            "rate": per_cent(measured[f"{event.name}_rate"]),
-            "mean_chance": per_cent(measured[f"{event.name}_mean_chance"]),
-            "brier": f"{measured[f'{event.name}_brier']:.4f}",
-            "auc": f"{measured[f'{event.name}_auc']:.3f}" if f"{event.name}_auc" in measured else "–",
+EVENT_COLUMNS = {"rate": "base_rate", "mean_chance": "mean_chance", "auc": "auc", "brier": "brier",
+                 "reliability": "brier_reliability", "resolution": "brier_resolution",
+                 "uncertainty": "brier_uncertainty", **EVENT_HONESTY}  # fmt: skip
+"""What is told of an event, by the end of its name, as the same figure of a binary target is called."""
+
+
+def _honesty(scene: Scene) -> dict[str, Any]:
+    """The table of how honest chances are: of each event, or of the classes for all cases and for each group."""
+    measured, lang = scene.seen.card["metrics"], scene.lang
+    columns: tuple[str, ...] = ("n", "brier", *GROUP_HONESTY)
+    if scene.task.kind == "regression":
+        columns = ("base_rate", "mean_chance", "auc", "brier", *GROUP_HONESTY)
+        table = {
+            event.label[lang]: {
+                name: measured[f"{event.name}_{end}"]
+                for end, name in EVENT_COLUMNS.items()
+                if f"{event.name}_{end}" in measured
+            }
+            for event in scene.task.answers.events
         }
-        for event in scene.task.answers.events
-    ]
+    else:
+        table = {WORDS[lang]["all_cases"]: {"n": len(scene.seen.holdout.target), **measured}}
+        table |= {scene.group(name): row for name, row in scene.seen.card["groups"].items()}
+    return {
+        "heads": [METRICS[lang][column] for column in columns],
+        "rows": [(name, [figure(scene, column, row.get(column)) for column in columns]) for name, row in table.items()],
+    }
+
+
+def _correction(scene: Scene) -> str:
+    """How chances of classes were corrected; nothing where the card does not say."""
+    facts = scene.seen.card["trained_on"].get("calibration") or {}
+    if "method" not in facts:
+        return ""
+    words = WORDS[scene.lang]
+    before, after = (scene.number(facts[key], "log_loss") for key in ("log_loss_before", "log_loss_after"))
+    return words["uncorrected" if facts["method"] == "identity" else "corrected"].format(
+        method=words[f"by_{facts['method']}"], before=before, after=after
+    )
 
 
 def _cells(scene: Scene) -> str:

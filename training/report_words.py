@@ -21,9 +21,23 @@ WORDS = {
         "rows": "rows",
         "compared": "All rows of this table were predicted for the same {} cases, which took no part in the search.",
         "answers": "The answers",
-        "event": "Event",
-        "rate": "Came true",
-        "event_chance": "Mean chance given",
+        "honest": "Are the chances honest?",
+        "honest_told": (
+            "Honest chances have a slope of 1 and an intercept of 0; a slope below 1 says that they are too extreme. "
+            "The calibration error is the mean gap between chance and truth over ten bins of equal weight; on so few "
+            "rows honest chances have one too, which stands beside it. Brier score = reliability − resolution + "
+            "uncertainty, and the uncertainty is what giving the base rate to all would score."
+        ),
+        "all_cases": "All cases",
+        "corrected": ("Chances were corrected {method}: out of fold, the log loss went from {before} to {after}."),
+        "uncorrected": "Chances are as the models give them: no correction was clearly better (log loss {before}).",
+        "by_identity": "not at all",
+        "by_temperature": "by one slope (temperature)",
+        "by_temperature_bias": "by one slope and a shift a class (temperature with bias)",
+        "by_platt": "by a logistic curve (Platt)",
+        "by_beta": "by a beta curve",
+        "by_isotonic": "by isotonic regression",
+        "by_venn_abers": "by a Venn-Abers predictor",
         "groups": "For whom",
         "group": "Group",
         "band": "95 % band",
@@ -86,9 +100,22 @@ WORDS = {
         "rows": "行",
         "compared": "本表各行均在相同的 {} 个病例上预测，它们未参与搜索。",
         "answers": "答案",
-        "event": "事件",
-        "rate": "实际发生率",
-        "event_chance": "平均预测概率",
+        "honest": "概率可信吗？",
+        "honest_told": (
+            "可信的概率斜率为 1、截距为 0；斜率小于 1 说明概率过于极端。校准误差是十个等权分箱中概率与实际的平均差距；"
+            "病例不多时，可信的概率也会有误差，其大小列在旁边。Brier 分数 = 可靠性 − 分辨度 + 不确定性；"
+            "不确定性即对所有病例都给出总体比例时的分数。"
+        ),
+        "all_cases": "全体病例",
+        "corrected": "概率经{method}校正：折外对数损失由 {before} 变为 {after}。",
+        "uncorrected": "概率为模型原样给出：没有明显更好的校正（对数损失 {before}）。",
+        "by_identity": "无",
+        "by_temperature": "单一斜率（温度）",
+        "by_temperature_bias": "单一斜率与各类别平移（温度加偏置）",
+        "by_platt": "逻辑曲线（Platt）",
+        "by_beta": "beta 曲线",
+        "by_isotonic": "保序回归",
+        "by_venn_abers": "Venn-Abers 预测器",
         "groups": "对谁",
         "group": "分组",
         "band": "95 % 区间",

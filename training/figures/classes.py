@@ -7,13 +7,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-from training import measures
+from training import honesty, measures
 from training.figures import style
 from training.figures.seen import Scene
 from training.losses import auc
 
 MOST_CLASSES = 12
 """Rows and columns of a confusion matrix; the rarest classes beyond are drawn as one."""
+
+MOST_GROUPS = 9
+LEAST_ROWS, ROWS_A_BIN = 60, 50
+"""Groups of fewer rows are not drawn: two bins of 30 have bands of 35 points, which show nothing."""
 
 
 def roc(scene: Scene) -> Figure:
@@ -66,20 +70,12 @@ def _sides(scene: Scene) -> list[tuple[str, np.ndarray, np.ndarray]]:
 def calibration(scene: Scene) -> Figure:
     """What came true by the chance given, with bands; below, how many cases had which chance."""
     holdout, binary = scene.seen.holdout, scene.task.kind == "binary"
-    chance = holdout.value if binary else holdout.predicted.max(axis=1)
-    true = holdout.target == 1 if binary else holdout.predicted.argmax(axis=1) == holdout.target
+    chance = holdout.sure
     x, y = ("chance", "came_true") if binary else ("confidence", "right")
     labels = (scene.word(y), scene.word("cases"))
     figure, upper, lower = style.stacked(scene.title("calibration"), scene.word(x), labels, ratio=(3, 1))
-    parts = measures.bins(chance, holdout.weight)
-    weights = [None if holdout.weight is None else holdout.weight[part] for part in parts]
-    given = np.array([measures.mean(chance[p], w) for p, w in zip(parts, weights, strict=True)])
-    came = np.array([measures.mean(true[p], w) for p, w in zip(parts, weights, strict=True)])
-    bands = np.array([measures.mean_band(true[p], w) for p, w in zip(parts, weights, strict=True)])
-    upper.plot([0, 1], [0, 1], color=style.GREY, linewidth=1)
-    style.band(upper, given, came, np.maximum(bands[:, 0], 0), np.minimum(bands[:, 1], 1), across=False)
-    upper.plot(given, came, color=style.BLUE, linewidth=1)
-    top = min(1.0, max(float(chance.max()), float(bands[:, 1].max())) * 1.05)
+    given, came, _, high = style.reliability(upper, honesty.reliability(holdout.right, chance, holdout.weight))
+    top = min(1.0, max(float(chance.max()), float(high.max())) * 1.05)
     least = 0.0 if binary else max(0.0, float(min(given.min(), came.min())) - 0.1)
     upper.set(xlim=(least, top), ylim=(least, top))
     lower.hist(chance, bins=40, range=(least, top), color=style.BLUE, alpha=0.85)
@@ -88,6 +84,36 @@ def calibration(scene: Scene) -> Figure:
     style.per_cent(upper.yaxis)
     figure.align_ylabels()
     return figure
+
+
+def calibration_by_group(scene: Scene) -> Figure:
+    """The same for each of the largest groups, in panels of one scale."""
+    holdout, shown = scene.seen.holdout, _largest(scene)
+    x, y = ("chance", "came_true") if scene.task.kind == "binary" else ("confidence", "right")
+    figure, panels = style.panels(scene.title("calibration_by_group"), scene.word(x), scene.word(y), len(shown))
+    ends = []
+    for axes, name in zip(panels, shown, strict=True):
+        part = holdout.take(np.array([name in names for names in holdout.groups]))
+        count = int(np.clip(len(part.target) // ROWS_A_BIN, 2, honesty.BINS))
+        given, _, low, high = style.reliability(axes, honesty.reliability(part.right, part.sure, part.weight, count))
+        ends.append((min(given.min(), low.min()), max(given.max(), high.max())))
+        title = style.wrapped(f"{scene.group(name)} (n\u00a0=\u00a0{len(part.target)})", 28)
+        axes.set_title(title, fontsize=9, pad=4)
+    least, top = min(low for low, _ in ends), max(high for _, high in ends)
+    margin = 0.03 * (top - least)
+    panels[0].set(xlim=(least - margin, top + margin), ylim=(least - margin, top + margin))
+    for axes in panels:
+        style.per_cent(axes.xaxis)
+        style.per_cent(axes.yaxis)
+    return figure
+
+
+def _largest(scene: Scene) -> list[str]:
+    """Names of the groups to be drawn, in the card's order."""
+    groups = scene.seen.card["groups"]
+    enough = [name for name, row in groups.items() if row["n"] >= LEAST_ROWS]
+    kept = sorted(enough, key=lambda name: -groups[name]["n"])[:MOST_GROUPS]
+    return [name for name in enough if name in kept]
 
 
 def confusion(scene: Scene) -> Figure:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training import measures
+from training import honesty
 from training.evaluate import happened
 from training.figures import style
 from training.figures.seen import Scene
@@ -58,17 +58,13 @@ def events(scene: Scene) -> Figure:
     highest = 0.0
     for place, event in enumerate(scene.task.answers.events):
         chance, true = holdout.chance(event.name), happened(event, holdout.target)
-        parts = measures.bins(chance, holdout.weight)
-        weights = [None if holdout.weight is None else holdout.weight[part] for part in parts]
-        x = np.array([measures.mean(chance[p], w) for p, w in zip(parts, weights, strict=True)])
-        y = np.array([measures.mean(true[p], w) for p, w in zip(parts, weights, strict=True)])
-        spread = [1.96 * np.sqrt(max(v * (1 - v), 1e-9) / len(p)) for v, p in zip(y, parts, strict=True)]
-        colour, mark = style.SERIES[place % 6], style.MARKS[place % 6]
-        axes.errorbar(x, y, yerr=spread, fmt=f"{mark}-", color=colour, markersize=5, linewidth=1.2, elinewidth=0.8,
-                      capsize=2, label=style.wrapped(event.label[scene.lang], 40))  # fmt: skip
-        highest = max(highest, float(x.max()), float(y.max()))
+        given, came, _, _ = style.reliability(
+            axes, honesty.reliability(true, chance, holdout.weight), color=style.SERIES[place % 6],
+            fmt=f"{style.MARKS[place % 6]}-", elinewidth=0.8, capsize=2,
+            label=style.wrapped(event.label[scene.lang], 40),
+        )  # fmt: skip
+        highest = max(highest, float(given.max()), float(came.max()))
     top = min(highest * 1.12, 1.02)
-    axes.plot([0, top], [0, top], color=style.GREY, linewidth=1, zorder=0)
     axes.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top))
     style.per_cent(axes.xaxis)
     style.per_cent(axes.yaxis)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from training.honesty import Bin
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#1f6f8b", "#e69f00", "#009e73", "#d55e00", "#aa4499", "#56b4e9"
 GREY, PALE, INK = "#8a9199", "#d9e8ee", "#26323a"
@@ -114,6 +116,41 @@ def band(axes: Axes, at: np.ndarray, centre: np.ndarray, low: np.ndarray, high: 
     error = np.abs(np.array([centre - low, high - centre]))
     place = {"x": centre, "y": at, "xerr": error} if across else {"x": at, "y": centre, "yerr": error}
     axes.errorbar(**place, fmt="o", color=BLUE, ecolor=BLUE, elinewidth=1.4, capsize=3, markersize=5)
+
+
+def panels(title: str, x: str, y: str, count: int) -> tuple[Figure, list[Axes]]:
+    """`count` sets of axes of one scale, three a row; their labels stand once, for all."""
+    across = min(count, 3)
+    down = -(-count // across)
+    made = Figure(figsize=(6.4, 1.1 + 2.1 * down), layout="constrained")
+    grid = made.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    for axes in grid[max(count - across, 0) : count]:
+        axes.tick_params(labelbottom=True)
+    made.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    made.supxlabel(x, fontsize=10)
+    made.supylabel(y, fontsize=10)
+    return made, list(grid[:count])
+
+
+def reliability(axes: Axes, bins: Sequence[Bin], **series: Any) -> tuple[np.ndarray, ...]:
+    """A reliability plot with its bands and the diagonal; gives (bins,) given, came, low, high.
+
+    series: colour, mark and label of one line among several.
+    """
+    given, came, low, high = (np.array([getattr(one, key) for one in bins]) for key in ("given", "came", "low", "high"))
+    look: dict[str, Any] = {
+        "color": BLUE,
+        "fmt": "o-",
+        "markersize": 5,
+        "linewidth": 1,
+        "elinewidth": 1.4,
+        "capsize": 3,
+    } | series
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=1, zorder=0)
+    axes.errorbar(given, came, yerr=[came - low, high - came], **look)
+    return given, came, low, high
 
 
 def per_cent(axis: Axis) -> None:

@@ -30,8 +30,8 @@ FIGURES: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "calibration": (
             "Are the chances honest?",
-            "Points on the diagonal: what was given a chance of 30 % came true in 30 % of cases. The bars "
-            "below count the cases.",
+            "Points on the diagonal: what was given a chance of 30 % came true in 30 % of cases; the "
+            "bands are 95 %. The bars below count the cases.",
         ),
         "confusion": (
             "Which classes are mixed up",
@@ -46,6 +46,11 @@ FIGURES: dict[str, dict[str, tuple[str, str]]] = {
             "Error by group",
             "Each group's error with its 95 % band; the line is the error of all. A band wholly beyond the "
             "line is a real difference.",
+        ),
+        "calibration_by_group": (
+            "Are the chances honest for every group?",
+            "As above, for each group with enough cases. A band that misses the diagonal is a chance that is off for "
+            "this group; one band in twenty does by chance alone.",
         ),
         "coverage_by_group": (
             "Coverage by group",
@@ -86,7 +91,10 @@ FIGURES: dict[str, dict[str, tuple[str, str]]] = {
             "精确率与召回率",
             "越往右，找出的阳性病例越多；高度是报警中正确的比例。虚线相当于随机猜测。",
         ),
-        "calibration": ("概率可信吗？", "点落在对角线上：给出 30 % 概率的病例中确有 30 % 发生。下方柱形为病例数。"),
+        "calibration": (
+            "概率可信吗？",
+            "点落在对角线上：给出 30 % 概率的病例中确有 30 % 发生；线段为 95 % 区间。下方柱形为病例数。",
+        ),
         "confusion": ("哪些类别被混淆", "每行是一个真实类别，按预测类别拆分；对角线越深越好。"),
         "error_by_decile": (
             "误差随预测值的变化",
@@ -95,6 +103,10 @@ FIGURES: dict[str, dict[str, tuple[str, str]]] = {
         "error_by_group": (
             "各分组的误差",
             "各组误差及其 95 % 区间；竖线为全体误差。区间完全落在竖线一侧才是真实差异。",
+        ),
+        "calibration_by_group": (
+            "对每个分组，概率可信吗？",
+            "同上，逐个画出病例足够多的分组。区间不碰对角线，说明对该组的概率有偏差；每二十个区间约有一个会偶然如此。",
         ),
         "coverage_by_group": ("各分组的覆盖率", "真实值落在区间或集合内的比例；竖线为承诺的水平，线段为纯随机波动。"),
         "events": ("事件的概率", "点落在对角线上：事件发生的频率与给出的概率一致。"),
@@ -198,7 +210,9 @@ METRICS = {
         "rmse": "RMSE", "mae": "MAE", "r2": "R²", "bias": "bias", "auc": "AUC", "log_loss": "log loss",
         "brier": "Brier score", "accuracy": "accuracy", "f1": "F1", "average_precision": "average precision",
         "calibration_slope": "calibration slope", "calibration_intercept": "calibration intercept",
-        "ece": "calibration error", "base_rate": "share positive", "mean_chance": "mean chance",
+        "ece": "calibration error", "ece_by_chance": "by chance alone", "brier_reliability": "reliability",
+        "brier_resolution": "resolution", "brier_uncertainty": "uncertainty",
+        "base_rate": "share positive", "mean_chance": "mean chance",
         "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "coverage": "coverage",
         "mean_width": "interval width", "set_coverage": "set coverage", "mean_set_size": "classes in the set",
         "winkler": "Winkler score", "n": "n",
@@ -207,7 +221,9 @@ METRICS = {
         "rmse": "RMSE", "mae": "MAE", "r2": "R²", "bias": "偏差", "auc": "AUC", "log_loss": "对数损失",
         "brier": "Brier 分数", "accuracy": "准确率", "f1": "F1", "average_precision": "平均精确率",
         "calibration_slope": "校准斜率", "calibration_intercept": "校准截距",
-        "ece": "校准误差", "base_rate": "阳性比例", "mean_chance": "平均概率",
+        "ece": "校准误差", "ece_by_chance": "仅因偶然", "brier_reliability": "可靠性",
+        "brier_resolution": "分辨度", "brier_uncertainty": "不确定性", "base_rate": "阳性比例",
+        "mean_chance": "平均概率",
         "balanced_accuracy": "平衡准确率", "macro_f1": "宏平均 F1", "coverage": "覆盖率",
         "mean_width": "区间宽度", "set_coverage": "集合覆盖率", "mean_set_size": "集合中的类别数",
         "winkler": "Winkler 分数", "n": "n",
