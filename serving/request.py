@@ -10,38 +10,48 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from feature_store.errors import BodyRefused, RowError, RowsRefused, TooLarge
 from feature_store.field import AnyField, CategoryField, DateField, NumberField
 from feature_store.task import Task
 
 MAX_ROWS = 1000
+MAX_EXPLAINED = 50
+"""Rows of a request whose answers are explained."""
+
 MAX_ERRORS = 100
 
 _Fault = tuple[str, str]
 """Code and message of what is wrong with a value; never the value itself."""
 
 
-def read(task: Task, body: bytes) -> list[dict[str, Any]]:
-    """The rows of a predict body. Raises BodyRefused, TooLarge or RowsRefused."""
+class Asked(NamedTuple):
+    """What a body asks for. rows: validated; explain: whether the answers are to be explained."""
+
+    rows: list[dict[str, Any]]
+    explain: bool
+
+
+def read(task: Task, body: bytes, explain: bool = False) -> Asked:
+    """What a predict body asks for; explain: so does it whatever it says. Raises BodyRefused, TooLarge, RowsRefused."""
     document = _decode(body)
     if not isinstance(document, dict) or not isinstance(document.get("rows"), list):
         raise BodyRefused('The body is not an object with a list of rows. Send {"rows": [{...}]}.')
     if unknown := sorted(set(document) - {"rows", "explain"}):
         raise BodyRefused(f"The body has the unknown key {_shown(unknown[0])}. It may hold rows and explain.")
-    if document.get("explain", False) is not False:
-        raise BodyRefused("explain is not offered by this server. Leave it out, or send false.")
+    if not isinstance(wish := document.get("explain", False), bool):
+        raise BodyRefused("explain is neither true nor false. Send one of them, or leave it out.")
     rows: list[Any] = document["rows"]
+    most = MAX_EXPLAINED if explain or wish else MAX_ROWS
     if not rows:
-        raise BodyRefused("The list of rows is empty. Send 1 to 1000 rows.")
-    if len(rows) > MAX_ROWS:
-        raise TooLarge(
-            f"The list has {len(rows)} rows; at most {MAX_ROWS} are answered at once. Send several requests."
-        )
+        raise BodyRefused(f"The list of rows is empty. Send 1 to {most} rows.")
+    if len(rows) > most:
+        done = "explained" if most == MAX_EXPLAINED else "answered"
+        raise TooLarge(f"The list has {len(rows)} rows; at most {most} are {done} at once. Send several requests.")
     if errors := check(task, rows):
         raise RowsRefused(errors)
-    return rows
+    return Asked(rows, explain or wish)
 
 
 def _decode(body: bytes) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from itertools import combinations
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -73,3 +76,21 @@ def auc_error_by_pairs(target: np.ndarray, one: np.ndarray, other: np.ndarray) -
     psi = np.array([[above(one[i], one[j]) - above(other[i], other[j]) for j in negative] for i in positive])
     by_positive, by_negative = psi.mean(axis=1), psi.mean(axis=0)
     return float(np.sqrt(by_positive.var(ddof=1) / len(positive) + by_negative.var(ddof=1) / len(negative)))
+
+
+def shapley_by_subsets(function: Callable[[np.ndarray], np.ndarray], row: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(fields, outputs) Shapley values by their definition: what a field adds to each subset of the others."""
+
+    def worth(known: tuple[int, ...]) -> np.ndarray:
+        mixed = other.copy()
+        mixed[list(known)] = row[list(known)]
+        return np.asarray(function(mixed[None])[0])
+
+    n = len(row)
+    out = np.zeros((n, len(worth(()))))
+    for field in range(n):
+        rest = [one for one in range(n) if one != field]
+        for size in range(n):
+            for known in combinations(rest, size):
+                out[field] += (worth((*known, field)) - worth(known)) / (n * comb(n - 1, size))
+    return out

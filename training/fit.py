@@ -5,14 +5,16 @@ For notebooks, and for comparisons that hold out rows of their own (`benchmarks/
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from feature_store.task import Budget, Task
 from serving import encode
 from serving.bundle import Bundle, Reference
+from serving.ensemble import combine
 from serving.predictor import Predictor
-from training import dataset, familiar, missing, splits, trial
+from training import background, dataset, familiar, missing, splits, trial
 from training.dataset import Rows
 from training.engine import Engine
 from training.learn import Learnt, Workshop, learn
@@ -56,10 +58,12 @@ def warm(engine: Engine) -> None:
 
 
 def refer(shop: Workshop, learnt: Learnt) -> Reference:
-    """What the training rows are like, for the answers' warnings."""
+    """What the training rows are like, for the answers' warnings and explanations."""
     matrix = learnt.shared.arrays()["matrix"]
     bare = Predictor(assemble(shop, learnt, {}, EMPTY, Reference()))
-    return Reference(familiar.fit(shop.encoder, matrix, shop.seed), missing.costs(bare, matrix, shop.seed))
+    known = familiar.fit(shop.encoder, matrix, shop.seed)
+    beside = background.make(shop.encoder, known, matrix, partial(combine, bare.bundle.members), shop.seed)
+    return Reference(known, missing.costs(bare, matrix, shop.seed), beside)
 
 
 def assemble(
