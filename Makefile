@@ -6,8 +6,8 @@ RUN := .venv/bin/python
 export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check proofs bench bench-automl peers bench-portfolio bench-engines bench-intervals bench-leakage bench-scale \
-        bench-tasks bench-decisions bench-calibrators tools docs clean
+.PHONY: demo test lint types check proofs bench bench-automl peers bench-explain bench-portfolio bench-engines bench-intervals \
+        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -42,6 +42,9 @@ peers:                           ## the environments of the other AutoML systems
 bench-intervals: .venv/installed ## beside MAPIE and crepes, and coverage on 20 splits (needs the real tables, an hour)
 	$(PYTHON) benchmarks/peers_env.py .peers intervals
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.intervals $(ARGS)
+
+bench-explain: .venv/installed   ## an explanation beside a prediction, and what predictions feel of it
+	$(RUN) -m benchmarks.explain
 
 bench-engines: .venv/installed   ## trials a second on Ray beside the local pool
 	$(RUN) -m benchmarks.engines

@@ -156,7 +156,7 @@ def _records(row: dict[str, Any]) -> bytes:
 
 def profile(predictor: Predictor, body: bytes, home: Path) -> dict[str, float]:
     """Microseconds of each part of one row, in this process, best of 20; of journal and disk the median."""
-    rows = request.read(predictor.task, body)
+    rows = request.read(predictor.task, body).rows
     encoder, distribution = predictor.bundle.encoder, predictor.bundle.distribution
     matrix = encoder.rows(rows)
     centre, scale = (float(part[0]) for part in predictor.centre_and_scale(matrix))

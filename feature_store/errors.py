@@ -116,6 +116,10 @@ class TooLarge(GancaoError):
     """A body, or a list of rows, beyond its limit."""
 
 
+class NotExplained(GancaoError):
+    """A version that holds nothing to explain its answers beside."""
+
+
 class JournalFull(GancaoError):
     """The journal could not be written or read, so no answer may leave and no outcome is confirmed."""
 

@@ -16,16 +16,19 @@ from starlette.routing import Route
 from feature_store.errors import TooLarge
 from serving import outcomes, problems, request, schema
 from serving.champions import Champions
+from serving.explaining import Explaining
 from serving.journal import Entry, Journal
 from serving.predictor import Predictor
 from serving.problems import WrongMediaType
 
 
 class Answering:
-    """What answers: champions, the journal, and the largest body. One a worker, on `app.state.answering`."""
+    """What answers: champions, the journal, the explaining thread, and the largest body. One a worker, on
+    `app.state.answering`."""
 
     def __init__(self, champions: Champions, journal: Journal, max_body_bytes: int) -> None:
         self.champions, self.journal, self._max_body_bytes = champions, journal, max_body_bytes
+        self.explaining = Explaining()
 
     async def body(self, incoming: Request) -> bytes:
         """The body, counted while it arrives. Raises TooLarge."""
@@ -39,6 +42,11 @@ class Answering:
                 raise self._too_large()
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def close(self) -> None:
+        """Write what the journal has waiting, and stop explaining."""
+        self.explaining.close()
+        self.journal.close()
 
     async def answer(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers with their `prediction_id`s, already in the journal. rows: validated."""
@@ -67,11 +75,23 @@ def answering(incoming: Request) -> Answering:
 
 
 async def predict(incoming: Request) -> Response:
-    """Answer 1 to 1000 rows."""
+    """Answer 1 to 1000 rows; with `explain`, 1 to 50."""
     here = answering(incoming)
-    predictor = here.champions.get(incoming.path_params["task"])
-    rows = request.read(predictor.task, await _json_body(incoming))
-    answers = await here.answer(predictor, rows)
+    published, predictor = here.champions.served(incoming.path_params["task"])
+    asked = request.read(predictor.task, await _json_body(incoming))
+    reasons = await here.explaining.explain(published, asked.rows) if asked.explain else []
+    answers = await here.answer(predictor, asked.rows)
+    for answer, explanation in zip(answers, reasons, strict=False):
+        answer["explanation"] = explanation
+    return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
+
+
+async def explain(incoming: Request) -> Response:
+    """What each field adds to the answers of 1 to 50 rows. Nothing is journaled: no answer is given."""
+    here = answering(incoming)
+    published, predictor = here.champions.served(incoming.path_params["task"])
+    asked = request.read(predictor.task, await _json_body(incoming), explain=True)
+    answers = await here.explaining.explain(published, asked.rows)
     return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
 
 
@@ -79,7 +99,7 @@ async def keep_outcomes(incoming: Request) -> Response:
     """Keep what came true of 1 to 1000 answers: 200, or 207 when an item of them was refused."""
     here = answering(incoming)
     predictor = here.champions.get(incoming.path_params["task"])
-    items, _ = request.listed(await _json_body(incoming), "outcomes")
+    items = request.listed(await _json_body(incoming), "outcomes")
     results = await here.keep_outcomes(predictor, items)
     told = [{**asdict(result), "http_status": problems.item_status(result.code)} for result in results]
     counted = outcomes.counts(results)
@@ -103,6 +123,7 @@ async def list_tasks(incoming: Request) -> Response:
             "links": {
                 "task": f"/v1/{predictor.task.task}",
                 "predict": f"/v1/{predictor.task.task}/predict",
+                "explain": f"/v1/{predictor.task.task}/explain",
                 "outcomes": f"/v1/{predictor.task.task}/outcomes",
                 "form": f"/form/{predictor.task.task}",
             },
@@ -151,6 +172,7 @@ def _answer(value: Any, status: int = 200) -> Response:
 
 ROUTES = [
     Route("/v1/{task}/predict", predict, methods=["POST"]),
+    Route("/v1/{task}/explain", explain, methods=["POST"]),
     Route("/v1/{task}/outcomes", keep_outcomes, methods=["POST"]),
     Route("/v1", list_tasks),
     Route("/v1/{task}", get_task),

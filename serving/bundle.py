@@ -5,7 +5,7 @@
     ensemble.json       members: files, learner, weight, link; the scale model
     models/*.txt|.json|.mlp  native LightGBM text, or numbers of an additive model or a perceptron
     distribution.json, scores.npy   the predictive distribution: names, sorted numbers, the correction of classes
-    reference.json      how familiar a row is, and what each missing field costs
+    reference.json      how familiar a row is, what each missing field costs, counts, rows to explain beside
     card.json           what was measured: metrics, baselines, groups, training data
     golden.json         rows and the answers that the server must reproduce bit for bit
     digests.json        SHA-256 and size of each of these
@@ -47,17 +47,24 @@ class Reference:
 
     familiarity: None marks no row. costs: by optional field how much wider the interval (of classes: larger the set)
     is without it, on average, in the target's unit. counts: by field the training rows in each of its bins
-    (`familiarity.bins`), those where it is unknown last.
+    (`familiarity.bins`), those where it is unknown last. background: (m, fields) encoded rows that are made up and like
+    the training rows, beside which an answer is explained; None explains none.
     """
 
     familiarity: Familiarity | None = None
     costs: dict[str, float] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
+    background: np.ndarray | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for the bundle."""
-        known = self.familiarity
-        return {"familiarity": None if known is None else known.to_json(), "costs": self.costs, "counts": self.counts}
+        """Plain data for the bundle; a number that is not known is null."""
+        known, rows = self.familiarity, self.background
+        return {
+            "familiarity": None if known is None else known.to_json(),
+            "costs": self.costs,
+            "counts": self.counts,
+            "background": None if rows is None else [[None if x != x else x for x in row] for row in rows.tolist()],
+        }
 
     @staticmethod
     def from_json(data: Mapping[str, Any], fields: int) -> Reference:
@@ -65,7 +72,10 @@ class Reference:
         known = data["familiarity"]
         costs = {name: float(cost) for name, cost in data["costs"].items()}
         counts = {name: [int(count) for count in row] for name, row in data["counts"].items()}
-        return Reference(None if known is None else Familiarity.from_json(known, fields), costs, counts)
+        rows = None if data["background"] is None else np.array(data["background"], dtype=np.float64)
+        if rows is not None and (rows.shape != (len(rows), fields) or not len(rows)):
+            raise ValueError(f"background rows of shape {rows.shape}, the Task has {fields} fields")
+        return Reference(None if known is None else Familiarity.from_json(known, fields), costs, counts, rows)
 
 
 @dataclass(frozen=True)

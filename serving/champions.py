@@ -25,9 +25,13 @@ class Champions:
 
     def get(self, task: str) -> Predictor:
         """Raises UnknownTask, or NotReady when nothing is loaded at all."""
+        return self.served(task)[1]
+
+    def served(self, task: str) -> tuple[Published, Predictor]:
+        """What answers now and where it lies in the cache. Raises as `get` does."""
         found = self._now.get(task)
         if found is not None:
-            return found[1]
+            return found
         if not self._now:
             raise NotReady("No model is ready. Train one: gancao train TASK --promote; it is served within seconds.")
         raise UnknownTask(f"There is no task of that name here. There are: {', '.join(sorted(self._now))}.")

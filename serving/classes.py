@@ -51,16 +51,19 @@ class Classes:
     def answer(self, row: np.ndarray, predicted: Sequence[float]) -> ClassAnswer:
         """The answer for an encoded row and the ensemble's outputs for it: P(positive) alone, or one chance a class."""
         cell = self.chooser.cell(row, self.cells)
-        if len(predicted) == 1:
-            value = self.scaling.of([1.0 - predicted[0], predicted[0]])[1]
-            chances = [1.0 - value, value]
-        else:
-            chances = self.scaling.of(predicted)
+        chances = self.chances(predicted)
         ranked = sorted(zip(chances, range(len(self.words)), strict=True), reverse=True)
         least = 1.0 - self._thresholds[cell] - SLACK
         inside = [self.words[place] for chance, place in ranked if chance >= least]
         label = self.words[ranked[0][1]]
         return ClassAnswer(chances, label, inside or [label], cell)
+
+    def chances(self, predicted: Sequence[float]) -> list[float]:
+        """The corrected chances, one a class, of the ensemble's outputs for a row."""
+        if len(predicted) > 1:
+            return self.scaling.of(predicted)
+        value = self.scaling.of([1.0 - predicted[0], predicted[0]])[1]
+        return [1.0 - value, value]
 
     @cached_property
     def _thresholds(self) -> dict[str, float]:

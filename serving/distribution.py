@@ -134,14 +134,17 @@ class Distribution:
         cell = self.cells[self.chooser.cell(row, self.cells)]
         least, most = self.task.target.limits
         tail = (1.0 - self.task.answers.interval) / 2.0
-        middle = cell.mean if self.task.search.metric == "rmse" else cell.median
         return Answer(
-            value=_clip(centre + scale * middle, least, most),
+            value=_clip(centre + scale * self.middle(cell), least, most),
             low=_clip(centre + scale * cell.quantile(tail), least, most),
             high=_clip(centre + scale * cell.quantile(1.0 - tail), least, most),
             events={event.name: _chance(event, cell, centre, scale) for event in self.task.answers.events},
             group=cell.name,
         )
+
+    def middle(self, cell: Cell) -> float:
+        """How many scales the value lies above the centre: the metric's best guess of a score of the cell."""
+        return cell.mean if self.task.search.metric == "rmse" else cell.median
 
     def predictive(self, cell: str, centre: float, scale: float) -> Predictive:
         """The whole distribution of a case, for decisions. cell: its `Answer.group`."""

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from feature_store.errors import BodyRefused, RowError
 from feature_store.field import AnyField, NumberField
 from feature_store.task import Task
-from serving import decision_fields, panel, words
+from serving import decision_fields, panel, reasons, words
 from serving.words import Lang
 
 HERE = Path(__file__).parent
@@ -32,6 +32,7 @@ class Page:
     card: `metrics` (mae, rmse, coverage; in target units; of classes accuracy, auc, log_loss, set_coverage) and
     `trained_on` (rows, holdout_rows, synthetic); classes: the encoder's, () for regression;
     others: (name, title) of further tasks; trouble: why there is no answer, in the page's language.
+    explanation: of the answer, as /explain gives it; row: what it is of; silence: why there is none, in the language.
     """
 
     task: Task
@@ -44,6 +45,9 @@ class Page:
     others: list[tuple[str, str]] = field(default_factory=list)
     trouble: str | None = None
     classes: tuple[str, ...] = ()
+    explanation: dict[str, Any] | None = None
+    row: dict[str, object] = field(default_factory=dict)
+    silence: str | None = None
 
 
 def language(query: str | None, accept_language: str | None) -> Lang:
@@ -157,6 +161,7 @@ def render(page: Page) -> str:
         decision=decision_fields.told(page.task, page.lang, page.answer or {}),
         ranking=panel.ranking(page.task, page.lang, page.answer or {}, page.classes),
         classes=[words.of_class(page.task, page.lang, word) for word in page.classes],
+        reasons=reasons.reasons(page.task, page.lang, page.row, page.explanation),
         cautions=_cautions(page),
         missing=_missing(page),
         group=words.group(page.task, page.lang, str((page.answer or {}).get("group") or "")),

@@ -63,7 +63,7 @@ def operation(task: Task, stem: str, problems: dict[str, Any]) -> dict[str, Any]
         "description": "Sent twice it is stored once; another value is a correction, and the old one is kept aside.",
         "operationId": f"keep_outcomes_{task.task}",
         "requestBody": {"required": True, "content": content("Outcomes")},
-        "responses": {**kept, **{status: said for status, said in problems.items() if status != "422"}},
+        "responses": {**kept, **{status: said for status, said in problems.items() if status not in ("409", "422")}},
     }
 
 

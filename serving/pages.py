@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from feature_store.errors import BodyRefused, JournalFull, RowError
+from feature_store.errors import BodyRefused, JournalFull, NotExplained, RowError
 from serving import form, schema
 from serving.api import answering
 from serving.form import Page
 from serving.predictor import Predictor
+from serving.problems import Busy, NotReady
 from serving.request import check
 from serving.words import Lang
 
@@ -21,6 +23,13 @@ _NOT_KEPT = {
     "en": "The answer could not be kept in the journal, so it is not shown. Please try again later.",
     "zh": "结果未能写入记录，因此不予显示。请稍后再试。",
 }
+
+
+_NOT_EXPLAINED = {
+    "en": "The reasons are not shown, for too much else is being explained now. Estimate again to see them.",
+    "zh": "当前需要解释的结果过多，暂不显示影响因素。请稍后重新估计。",
+}
+EXPLAINED_WITHIN_S = 5.0
 
 
 async def empty_form(incoming: Request) -> Response:
@@ -32,7 +41,7 @@ async def empty_form(incoming: Request) -> Response:
 async def answered_form(incoming: Request) -> Response:
     """The form with what was typed and its answer, or what is wrong with it. Works without JavaScript."""
     here = answering(incoming)
-    predictor = here.champions.get(incoming.path_params["task"])
+    published, predictor = here.champions.served(incoming.path_params["task"])
     texts = form.read(predictor.task, await form_body(incoming))
     row, unread = form.row(predictor.task, texts)
     errors = _all_errors(predictor, row, unread)
@@ -42,7 +51,14 @@ async def answered_form(incoming: Request) -> Response:
         answers = await here.answer(predictor, [row])
     except JournalFull:
         return _page(incoming, predictor, texts=texts, trouble=_NOT_KEPT[page_language(incoming)], status=507)
-    return _page(incoming, predictor, texts=texts, answer=answers[0])
+    shown: dict[str, Any] = {"texts": texts, "answer": answers[0], "row": row}
+    try:
+        explained = await asyncio.wait_for(here.explaining.explain(published, [row]), EXPLAINED_WITHIN_S)
+    except NotExplained:
+        return _page(incoming, predictor, **shown)
+    except (Busy, NotReady, TimeoutError):  # the answer does not wait for its reasons
+        return _page(incoming, predictor, **shown, silence=_NOT_EXPLAINED[page_language(incoming)])
+    return _page(incoming, predictor, **shown, explanation=explained[0])
 
 
 async def index(incoming: Request) -> Response:

@@ -7,13 +7,25 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from feature_store.errors import BodyRefused, GancaoError, JournalFull, RowsRefused, TooLarge, UnknownTask
+from feature_store.errors import (
+    BodyRefused,
+    GancaoError,
+    JournalFull,
+    NotExplained,
+    RowsRefused,
+    TooLarge,
+    UnknownTask,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
 
 class NotReady(GancaoError):
     """The server has no version that may answer."""
+
+
+class Busy(GancaoError):
+    """As much as may wait is waiting already."""
 
 
 class WrongMediaType(GancaoError):
@@ -23,16 +35,20 @@ class WrongMediaType(GancaoError):
 _KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
     BodyRefused: (400, "body-refused", "The body can't be read"),
     UnknownTask: (404, "unknown-task", "No such task"),
+    NotExplained: (409, "not-explained", "This version explains nothing"),
     TooLarge: (413, "too-large", "Too large"),
     WrongMediaType: (415, "wrong-media-type", "Not JSON"),
     RowsRefused: (422, "rows-refused", "Some values are refused"),
     NotReady: (503, "not-ready", "No model yet"),
+    Busy: (503, "busy", "Too busy"),
     JournalFull: (507, "journal-full", "It could not be kept"),
 }
 ITEM_STATUSES = {"unknown_prediction": 404, "no_match": 404, "several_matches": 409}
 """Of one item of a list, by its code; any other that is refused is 422, and one that is not, 200."""
 
-STATUSES = {status: title for status, _, title in _KINDS.values()}
+STATUSES: dict[int, str] = {}
+for _status, _, _title in _KINDS.values():
+    STATUSES[_status] = f"{STATUSES[_status]}, or: {_title.lower()}" if _status in STATUSES else _title
 
 
 def document(error: GancaoError) -> dict[str, Any]:

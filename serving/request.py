@@ -10,34 +10,52 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from feature_store.errors import BodyRefused, RowError, RowsRefused, TooLarge
 from feature_store.field import AnyField, CategoryField, DateField, NumberField
 from feature_store.task import Task
 
 MAX_ROWS = 1000
+MAX_EXPLAINED = 50
+"""Rows of a request whose answers are explained."""
+
 MAX_ERRORS = 100
 
 Fault = tuple[str, str]
 """Code and message of what is wrong with a value; never the value itself."""
 
 
-def read(task: Task, body: bytes) -> list[dict[str, Any]]:
-    """The rows of a predict body. Raises BodyRefused, TooLarge or RowsRefused."""
-    rows, more = listed(body, "rows", ("explain",))
-    if more.get("explain", False) is not False:
-        raise BodyRefused("explain is not offered by this server. Leave it out, or send false.")
+class Asked(NamedTuple):
+    """What a body asks for. rows: validated; explain: whether the answers are to be explained."""
+
+    rows: list[dict[str, Any]]
+    explain: bool
+
+
+def read(task: Task, body: bytes, explain: bool = False) -> Asked:
+    """What a predict body asks for; explain: so does it whatever it says. Raises BodyRefused, TooLarge, RowsRefused."""
+    rows, more = _opened(body, "rows", ("explain",))
+    if not isinstance(wish := more.get("explain", False), bool):
+        raise BodyRefused("explain is neither true nor false. Send one of them, or leave it out.")
+    if explain or wish:
+        _counted(rows, "rows", MAX_EXPLAINED, "explained")
+    else:
+        _counted(rows, "rows", MAX_ROWS, "answered")
     if errors := check(task, rows):
         raise RowsRefused(errors)
-    return rows
+    return Asked(rows, explain or wish)
 
 
-def listed(body: bytes, name: str, others: tuple[str, ...] = ()) -> tuple[list[Any], dict[str, Any]]:
-    """The list of 1 to 1000 items under `name` of a body, and its other keys. Raises BodyRefused or TooLarge.
+def listed(body: bytes, name: str) -> list[Any]:
+    """The list of 1 to 1000 items under `name`, the body's only key. Raises BodyRefused or TooLarge."""
+    items, _ = _opened(body, name, ())
+    _counted(items, name, MAX_ROWS, "taken")
+    return items
 
-    others: the keys that the body may hold besides.
-    """
+
+def _opened(body: bytes, name: str, others: tuple[str, ...]) -> tuple[list[Any], dict[str, Any]]:
+    """The list under `name` of a body, and its other keys; others: those that it may hold. Raises BodyRefused."""
     document = _decode(body)
     if not isinstance(document, dict) or not isinstance(document.get(name), list):
         raise BodyRefused(f'The body is not an object with a list of {name}. Send {{"{name}": [{{...}}]}}.')
@@ -45,13 +63,15 @@ def listed(body: bytes, name: str, others: tuple[str, ...] = ()) -> tuple[list[A
         allowed = " and ".join((name, *others))
         raise BodyRefused(f"The body has the unknown key {shown(unknown[0])}. It may hold {allowed}.")
     items: list[Any] = document.pop(name)
-    if not items:
-        raise BodyRefused(f"The list of {name} is empty. Send 1 to {MAX_ROWS} {name}.")
-    if len(items) > MAX_ROWS:
-        raise TooLarge(
-            f"The list has {len(items)} {name}; at most {MAX_ROWS} are taken at once. Send several requests."
-        )
     return items, document
+
+
+def _counted(items: list[Any], name: str, most: int, done: str) -> None:
+    """Raises BodyRefused when there are no items, and TooLarge when more than `most`; done: to them."""
+    if not items:
+        raise BodyRefused(f"The list of {name} is empty. Send 1 to {most} {name}.")
+    if len(items) > most:
+        raise TooLarge(f"The list has {len(items)} {name}; at most {most} are {done} at once. Send several requests.")
 
 
 def _decode(body: bytes) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from feature_store.field import AnyField
 from feature_store.task import Task
-from serving import decision_fields, outcome_schema, words
+from serving import decision_fields, exact, outcome_schema, words
+from serving.explain import LIMITS, PROBABILITY
 from serving.predictor import Predictor
 from serving.problems import MEDIA_TYPE, STATUSES
-from serving.request import MAX_ROWS
+from serving.request import MAX_EXPLAINED, MAX_ROWS
 
 _JSON = "application/json"
 
@@ -27,12 +28,16 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
         schemas |= {
             f"{stem}Row": row_schema(task),
             f"{stem}Request": _request(stem, predictor),
-            f"{stem}Answer": _answer(predictor),
-            f"{stem}Response": _response(task, stem),
+            f"{stem}Answer": _answer(predictor, stem),
+            f"{stem}Response": _response(task, f"{stem}Answer"),
+            f"{stem}Explanation": _explanation(predictor),
+            f"{stem}Explanations": _response(task, f"{stem}Explanation"),
             **outcome_schema.schemas(task, stem, _truth(predictor), row_schema(task)["properties"]),
         }
         paths[f"/v1/{task.task}"] = {"get": _get(f"The Task, version and measures of {task.task}", f"get_{task.task}")}
-        paths[f"/v1/{task.task}/predict"] = {"post": _predict(task, stem)}
+        name = task.title.en.lower()
+        paths[f"/v1/{task.task}/predict"] = {"post": _post(f"Predict {name}", task, "predict", f"{stem}Response")}
+        paths[f"/v1/{task.task}/explain"] = {"post": _post(f"Explain {name}", task, "explain", f"{stem}Explanations")}
         paths[f"/v1/{task.task}/outcomes"] = {"post": outcome_schema.operation(task, stem, _problems())}
     return {
         "openapi": "3.1.0",
@@ -100,26 +105,29 @@ def _get(summary: str, operation: str) -> dict[str, Any]:
 
 
 def _request(stem: str, predictor: Predictor) -> dict[str, Any]:
-    rows = {"type": "array", "items": _ref(f"{stem}Row"), "minItems": 1, "maxItems": MAX_ROWS}
+    most = f"At most {MAX_EXPLAINED} where answers are explained."
+    rows = {"type": "array", "items": _ref(f"{stem}Row"), "minItems": 1, "maxItems": MAX_ROWS, "description": most}
+    wish = "Each answer gains its explanation. At /explain it makes no difference."
     return {
         "type": "object",
-        "properties": {"rows": rows, "explain": {"type": "boolean", "const": False, "default": False}},
+        "properties": {"rows": rows, "explain": {"type": "boolean", "default": False, "description": wish}},
         "required": ["rows"],
         "additionalProperties": False,
         "examples": [example(predictor)],
     }
 
 
-def _predict(task: Task, stem: str) -> dict[str, Any]:
+def _post(summary: str, task: Task, verb: str, gives: str) -> dict[str, Any]:
+    """An operation that takes rows; gives: the schema of what comes back."""
     responses: dict[str, Any] = {
-        "200": {"description": "One answer a row, in order", "content": {_JSON: {"schema": _ref(f"{stem}Response")}}}
+        "200": {"description": "One answer a row, in order", "content": {_JSON: {"schema": _ref(gives)}}}
     }
     responses |= _problems()
     return {
-        "summary": f"Predict {task.title.en.lower()}",
+        "summary": summary,
         "description": task.intended_use.en,
-        "operationId": f"predict_{task.task}",
-        "requestBody": {"required": True, "content": {_JSON: {"schema": _ref(f"{stem}Request")}}},
+        "operationId": f"{verb}_{task.task}",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": _ref(f"{_stem(task)}Request")}}},
         "responses": responses,
     }
 
@@ -131,7 +139,7 @@ def _problems() -> dict[str, Any]:
     }
 
 
-def _answer(predictor: Predictor) -> dict[str, Any]:
+def _answer(predictor: Predictor, stem: str) -> dict[str, Any]:
     task = predictor.task
     own = _value(predictor) if task.kind == "regression" else _classes(task, list(predictor.bundle.encoder.classes))
     properties = {
@@ -141,7 +149,41 @@ def _answer(predictor: Predictor) -> dict[str, Any]:
         "decision": decision_fields.schema(task),
         "warnings": {"type": "array", "items": _ref("Warning")},
     }
-    return {"type": "object", "title": task.target.label.en, "properties": properties, "required": list(properties)}
+    required = list(properties)
+    properties["explanation"] = {**_ref(f"{stem}Explanation"), "description": "Only where explain is true."}
+    return {"type": "object", "title": task.target.label.en, "properties": properties, "required": required}
+
+
+def _explanation(predictor: Predictor) -> dict[str, Any]:
+    task = predictor.task
+    number, share = {"type": "number"}, {"type": "number", "minimum": 0, "maximum": 1.000001}
+    names = [field.name for field in task.fields]
+    item = {
+        "field": {"type": ["string", "null"], "enum": [*names, None]},
+        "code": {"type": "string", "const": LIMITS, "description": "Of the item without a field."},
+        "contribution": {**number, "description": "Signed, in the unit."},
+    }
+    ways = dict.fromkeys(get_args(exact.Method), share)
+    properties: dict[str, Any] = {
+        "value": {**number, "description": "As predict answers it; of several classes the label's chance."},
+        "unit": {"type": "string", "const": task.target.unit if task.kind == "regression" else PROBABILITY},
+        "base": {**number, "description": "The mean answer. The contributions sum to value - base."},
+        "contributions": {
+            "type": "array",
+            "description": "One a field, in the Task's order; then, where the target's limits cut, one without.",
+            "items": {"type": "object", "properties": item, "required": ["field", "contribution"]},
+        },
+        "method": {
+            "type": "object",
+            "description": "Shares of the ensemble's weight by how they were found.",
+            "properties": ways,
+            "required": list(ways),
+        },
+    }
+    if task.kind != "regression":
+        word = {"type": "string", "enum": list(predictor.bundle.encoder.classes)}
+        properties["class"] = {**word, "description": "The class whose chance is explained."}
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 _CHANCE = {"type": "number", "minimum": 0, "maximum": 1}
@@ -199,11 +241,11 @@ def _titles(task: Task, word: str) -> list[str]:
     return list(dict.fromkeys((words.of_class(task, "en", word), words.of_class(task, "zh", word))))
 
 
-def _response(task: Task, stem: str) -> dict[str, Any]:
+def _response(task: Task, answer: str) -> dict[str, Any]:
     properties = {
         "task": {"type": "string", "const": task.task},
         "version": {"type": "string"},
-        "answers": {"type": "array", "items": _ref(f"{stem}Answer")},
+        "answers": {"type": "array", "items": _ref(answer)},
     }
     return {"type": "object", "properties": properties, "required": list(properties)}
 

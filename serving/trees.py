@@ -84,14 +84,16 @@ class Trees:
             return np.array([self._out[:]])
         return self._batch(matrix, _RAW_SCORE, self.outputs)
 
-    def contributions(self, matrix: np.ndarray) -> np.ndarray:
-        """(n, width, outputs) exact SHAP values on the raw scale: a row's sum to its score less the mean of all paths.
+    def contributions(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, width, outputs) exact SHAP values on the raw scale, and (outputs,) the base that a row's are added to.
 
-        Some 300 times the cost of a prediction. Not finite where the text holds no counts of training rows.
+        The base is the mean over the training rows' paths; n is 1 or more. Some 300 times the cost of a prediction.
+        Not finite where the text holds no counts of training rows.
         Source: Lundberg et al. 2020, Nature Machine Intelligence 2, algorithm 2 (LightGBM's own).
         """
         flat = self._batch(matrix, _CONTRIBUTIONS, self.outputs * (self.width + 1))
-        return flat.reshape(len(flat), self.outputs, self.width + 1)[:, :, :-1].transpose(0, 2, 1)
+        split = flat.reshape(len(flat), self.outputs, self.width + 1)
+        return split[:, :, :-1].transpose(0, 2, 1), split[0, :, -1]
 
     def _batch(self, matrix: np.ndarray, kind: int, width: int) -> np.ndarray:
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)

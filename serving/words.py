@@ -149,6 +149,14 @@ def amount(value: float, digits: int = 0) -> str:
     return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
 
 
+def signed(value: float, digits: int = 0) -> str:
+    """A difference: `+120`, `−8`, and 0 without a sign where it rounds to it."""
+    told = amount(value, digits)
+    if not told.strip("\u22120."):
+        return amount(0.0, digits)
+    return told if value < 0 else f"+{told}"
+
+
 def plain(value: float | str) -> str:
     """A limit or threshold as guidelines print it: 2500, 37.5."""
     return value if isinstance(value, str) else f"{value:.12g}".replace("-", "\u2212")

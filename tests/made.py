@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import lightgbm
@@ -12,12 +12,12 @@ import numpy as np
 from feature_store import taskfile
 from feature_store.task import Task
 from serving import encode
-from serving.bundle import Bundle
+from serving.bundle import Bundle, Reference
 from serving.encode import Encoder, as_rows
 from serving.ensemble import Link, Member, combine
 from serving.predictor import Predictor
 from serving.trees import Trees
-from training import calibrate, conformal, golden
+from training import background, calibrate, conformal, familiar, golden
 from training.dataset import Rows
 
 STAY = """
@@ -101,7 +101,7 @@ def _fitted(kind: str, matrix: np.ndarray, target: np.ndarray, classes: int, see
 
 @cache
 def version(kind: str, n: int = 3000) -> Made:
-    """A small version of a kind of target: two members, one of them a bag; golden rows; a card."""
+    """A small version of a kind of target: two members, one of them a bag; golden rows; a background; a card."""
     task = {"regression": STAYED, "binary": READMITTED, "multiclass": DESTINATION}[kind]
     rows, unseen = table(kind, n, 0), table(kind, n, 1)
     encoder = encode.fit(task, rows.columns, rows.classes)
@@ -116,7 +116,8 @@ def version(kind: str, n: int = 3000) -> Made:
     members = [Member("lightgbm", 0.75, tuple(bag), link), Member("lightgbm", 0.25, (whole,), link)]
     bundle, facts = _calibrated(encoder, members, rows, matrix, oof)
     made = golden.make(encoder, rows, 0)
-    bundle = replace(bundle, golden=golden.answered(Predictor(bundle), made))
+    beside = background.make(encoder, familiar.fit(encoder, matrix, 0), matrix, partial(combine, members), 0)
+    bundle = replace(bundle, golden=golden.answered(Predictor(bundle), made), reference=Reference(background=beside))
     return Made(bundle, facts, as_rows(task, unseen.columns), unseen.target)
 
 

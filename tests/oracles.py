@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
-from math import factorial
+from math import comb, factorial
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,21 @@ def venn_abers_by_two_fits(
     ]
     p0, p1 = (float(fit.predict([score])[0]) for fit in fits)
     return p0, p1
+
+
+def shapley_by_subsets(function: Callable[[np.ndarray], np.ndarray], row: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(fields, outputs) Shapley values by their definition: what a field adds to each subset of the others."""
+
+    def worth(known: tuple[int, ...]) -> np.ndarray:
+        mixed = other.copy()
+        mixed[list(known)] = row[list(known)]
+        return np.asarray(function(mixed[None])[0])
+
+    n = len(row)
+    out = np.zeros((n, len(worth(()))))
+    for field in range(n):
+        rest = [one for one in range(n) if one != field]
+        for size in range(n):
+            for known in combinations(rest, size):
+                out[field] += (worth((*known, field)) - worth(known)) / (n * comb(n - 1, size))
+    return out

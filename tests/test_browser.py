@@ -200,6 +200,22 @@ def test_tab_walks_through_every_field_in_the_order_of_the_form(page):
     expect(page.locator("#submit")).to_be_focused()
 
 
+@LANGS
+def test_the_reasons_are_those_of_the_interface_and_need_no_script(scriptless, server, lang):
+    ask(scriptless, CASE, lang)
+    response = server.post("/v1/birth_weight/explain", json={"rows": [CASE]})
+    (told,) = response.json()["answers"]
+    expect(scriptless.locator("#reasons-base")).to_contain_text(f"{told['base']:,.0f}".replace(",", "\u202f"))
+    lines = scriptless.locator("#reasons tbody tr")
+    expect(lines).to_have_count(9)
+    order = sorted(told["contributions"], key=lambda item: -abs(item["contribution"]))
+    for line, item in zip(lines.all()[:8], order, strict=False):
+        expect(line).to_contain_text(BIRTH.by_name[item["field"]].label.model_dump()[lang])
+        size = f"{abs(item['contribution']):,.0f}".replace(",", "\u202f")
+        sign = "" if size == "0" else "+" if item["contribution"] > 0 else "\u2212"
+        expect(line.locator("td")).to_have_text(f"{sign}{size} g")
+
+
 # --- no answer, or one with a caution -----------------------------------------------------------------------------
 
 

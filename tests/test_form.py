@@ -441,6 +441,77 @@ def test_without_a_model_the_form_is_there_and_says_why_there_is_no_answer(task,
     assert "answer-value" not in page.by_id and set(page.posted) == set(task.by_name)
 
 
+# --- the reasons --------------------------------------------------------------------------------------------------
+
+
+def explained(task: Task, amounts: dict[str, float], **changes: Any) -> dict[str, Any]:
+    items: list[dict[str, Any]] = [{"field": f.name, "contribution": amounts.get(f.name, 0.0)} for f in task.fields]
+    return {"value": 3412.4, "unit": task.target.unit, "base": 3270.4, "contributions": items} | changes
+
+
+@pytest.mark.parametrize(
+    ("lang", "told"),
+    [
+        ("en", ["The mean answer is 3 270 g, this one 3 412 g. The difference of +142 g is made up of:",
+                "Planned weeks of gestation at birth: 39 weeks +120 g", "Sex of the fetus: Female \u221240 g",
+                "Diabetes (before or in pregnancy): no +5 g", "Payer: not given +30 g",
+                f"The other {len(BIRTH.fields) - 8} together +2 g"]),
+        ("zh", ["平均为 3 270 g，本例为 3 412 g。差值 +142 g 由以下各项构成：",
+                "计划分娩孕周：39 周 +120 g", "胎儿性别：女 \u221240 g",
+                "糖尿病（孕前或妊娠期）：否 +5 g", "付费方式：未填写 +30 g",
+                f"其余 {len(BIRTH.fields) - 8} 项合计 +2 g"]),
+    ],
+)  # fmt: skip
+def test_the_largest_reasons_are_told_with_their_values_and_the_others_together(lang, told):
+    amounts = {"gestation_weeks": 120.0, "fetal_sex": -40.0, "payer": 30.0, "mother_age": 10.0, "height_cm": 8.0,
+               "father_age": 7.0, "weight_now_kg": 6.0, "diabetes": 5.0, "eclampsia": 1.0,
+               "weight_before_kg": 1.0}  # fmt: skip
+    row: dict[str, object] = {"gestation_weeks": 39.0, "fetal_sex": "female", "diabetes": False}
+    page = shown(Page(BIRTH, lang, answer=answer(BIRTH), explanation=explained(BIRTH, amounts), row=row))
+    text = said(page, "reasons")
+    for sentence in told:
+        assert sentence in text
+    bars = [given for tag, given in page.elements if tag == "rect" and given.get("class") in ("more", "less")]
+    assert len(bars) == 8
+    assert (bars[0]["x"], bars[0]["width"]) == ("100", "100.0")
+    assert (bars[1]["class"], float(bars[1]["x"]) + float(bars[1]["width"])) == ("less", 100.0)
+    assert "silence" not in page.by_id
+
+
+def test_a_cut_at_the_limits_is_a_reason_with_words():
+    found = explained(BIRTH, {"gestation_weeks": 5000.0})
+    found["contributions"].append({"field": None, "code": "limits", "contribution": -300.0})
+    page = shown(Page(BIRTH, "en", answer=answer(BIRTH), explanation=found))
+    assert "Limits of the answer \u2212300 g" in said(page, "reasons")
+
+
+def test_reasons_of_a_chance_are_in_points():
+    task = class_task("binary", positive="yes")
+    items = [{"field": task.fields[0].name, "contribution": 0.123}]
+    found = {"value": 0.676, "base": 0.329, "class": "yes", "contributions": items}
+    given = {"prediction_id": "1", "value": 0.676, "label": "yes", "set": ["yes"], "group": "all", "warnings": []}
+    page = shown(Page(task, "en", answer=given, explanation=found, classes=("no", "yes")))
+    assert "The mean chance of yes is 32.9 %, this one 67.6 %. The difference of +34.7 points" in said(page, "reasons")
+    assert "+12.3 points" in said(page, "reasons")
+
+
+@BOTH
+def test_reasons_with_hostile_words_are_shown_and_inert(lang):
+    row: dict[str, object] = {"ward": HOSTILE}
+    found = explained(PLAIN, {"ward": 2.0})
+    page = shown(Page(PLAIN, lang, answer=answer(PLAIN), explanation=found, row=row))
+    assert HOSTILE in page.by_id["reasons"]
+    assert not [tag for tag, _ in page.elements if tag in ("script", "img")]
+
+
+def test_where_there_are_no_reasons_the_page_says_why_or_nothing():
+    page = shown(Page(BIRTH, "en", answer=answer(BIRTH), silence="Not now."))
+    assert said(page, "silence") == "Not now."
+    assert "reasons" not in page.by_id
+    bare = shown(Page(BIRTH, "en", answer=answer(BIRTH)))
+    assert not {"reasons", "silence"} & set(bare.by_id)
+
+
 # --- the language -------------------------------------------------------------------------------------------------
 
 

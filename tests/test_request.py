@@ -28,7 +28,7 @@ def refusals(*rows: object) -> list[tuple[int, str, str]]:
 
 
 def test_a_plain_case_is_read():
-    assert request.read(TASK, body(CASE, {**CASE, "height_cm": None})) == [CASE, {**CASE, "height_cm": None}]
+    assert request.read(TASK, body(CASE, {**CASE, "height_cm": None})).rows == [CASE, {**CASE, "height_cm": None}]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_no_message_repeats_a_value():
         (b'{"rows": {}}', "not an object with a list of rows"),
         (b'{"rows": []}', "Send 1 to 1000 rows"),
         (b'{"rows": [{}], "rwos": 1}', "unknown key 'rwos'"),
-        (b'{"rows": [{}], "explain": true}', "explain is not offered"),
-        (b'{"rows": [{}], "explain": 0}', "explain is not offered"),
+        (b'{"rows": [{}], "explain": 0}', "explain is neither true nor false"),
+        (b'{"rows": [], "explain": true}', "Send 1 to 50 rows"),
     ],
 )  # fmt: skip
 def test_a_body_that_is_not_the_agreed_shape_is_refused_in_words(sent, said):
@@ -98,9 +98,18 @@ def test_a_body_that_is_not_the_agreed_shape_is_refused_in_words(sent, said):
 
 
 def test_a_thousand_rows_are_read_and_one_more_is_not():
-    assert len(request.read(TASK, body(*[CASE] * 1000))) == 1000
+    assert len(request.read(TASK, body(*[CASE] * 1000)).rows) == 1000
     with pytest.raises(TooLarge, match="1001 rows"):
         request.read(TASK, body(*[CASE] * 1001))
+
+
+def test_fifty_rows_are_explained_and_one_more_is_not():
+    assert request.read(TASK, body(*[CASE] * 50), explain=True).explain is True
+    asked = json.dumps({"rows": [CASE] * 51, "explain": True}).encode()
+    for explain in (True, False):
+        with pytest.raises(TooLarge, match="51 rows; at most 50 are explained"):
+            request.read(TASK, asked, explain)
+    assert request.read(TASK, body(CASE)).explain is False
 
 
 JSON = st.recursive(
@@ -115,7 +124,7 @@ ROW = st.dictionaries(st.sampled_from([f.name for f in TASK.fields]) | st.text(m
 @given(st.one_of(st.binary(max_size=200), JSON.map(lambda x: json.dumps(x).encode()), ROW.map(lambda r: body(r))))
 def test_whatever_is_accepted_keeps_the_limits(sent):
     try:
-        rows = request.read(TASK, sent)
+        rows = request.read(TASK, sent).rows
     except (BodyRefused, RowsRefused, TooLarge):
         return
     for row in rows:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.additive import Additive
-from serving.ensemble import Link, Member, Model
-from serving.trees import Trees
+from serving import exact
+from serving.ensemble import Link, Member
 from training.losses import loss
 
 ROWS = 1000
@@ -118,37 +117,18 @@ def shap(members: Sequence[Member], matrix: np.ndarray, seed: int = 0, budget_s:
     growing blocks until budget_s is over, the first row in any case.
     """
     sample = matrix[np.random.default_rng([seed, 2]).permutation(len(matrix))[:SHAP_ROWS]]
-    exact = [member for member in members if _is_exact(member, sample[:1])]
-    if not exact or not len(sample):
+    known = [member for member in members if len(sample) and exact.method(member, sample[:1]) != "sampled"]
+    if not known:
         return None
-    links = {member.link for member in exact}
-    link = max(sorted(links), key=lambda name: sum(m.weight for m in exact if m.link == name))
-    exact = [member for member in exact if member.link == link]
-    share = sum(member.weight for member in exact)
-    means = {id(m): m.parts(sample).mean(axis=0) for one in exact for m in one.models if isinstance(m, Additive)}
+    links = {member.link for member in known}
+    link = max(sorted(links), key=lambda name: sum(m.weight for m in known if m.link == name))
+    known = [member for member in known if member.link == link]
+    share, means = sum(member.weight for member in known), exact.means(known, sample)
     start, done, blocks = time.perf_counter(), 0, list[np.ndarray]()
     while done < len(sample) and (not done or time.perf_counter() - start < budget_s / 2):  # the next may take as long
         rows = sample[done : 2 * done + 1]
-        blocks.append(np.sum([member.weight / share * _contributions(member, rows, means) for member in exact], axis=0))
+        parts = [member.weight / share * exact.contributions(member, rows, means)[0] for member in known]
+        blocks.append(np.sum(parts, axis=0))
         done += len(rows)
     values = np.concatenate(blocks)
     return Shap(values, sample[: len(values)], link, share)
-
-
-def _is_exact(member: Member, row: np.ndarray) -> bool:
-    """Whether each model is additive, or trees whose text holds the counts of rows that TreeSHAP needs."""
-    return all(
-        isinstance(model, Additive) or (isinstance(model, Trees) and bool(np.isfinite(model.contributions(row)).all()))
-        for model in member.models
-    )
-
-
-def _contributions(member: Member, rows: np.ndarray, means: dict[int, np.ndarray]) -> np.ndarray:
-    return np.asarray(np.mean([_of_one(model, rows, means) for model in member.models], axis=0))
-
-
-def _of_one(model: Model, rows: np.ndarray, means: dict[int, np.ndarray]) -> np.ndarray:
-    if isinstance(model, Trees):
-        return np.asarray(model.contributions(rows))
-    assert isinstance(model, Additive)
-    return np.asarray(model.parts(rows) - means[id(model)])

@@ -5,14 +5,16 @@ For notebooks, and for comparisons that hold out rows of their own (`benchmarks/
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from feature_store.task import Budget, Task
 from serving import encode
 from serving.bundle import Bundle, Reference
+from serving.ensemble import combine
 from serving.predictor import Predictor
-from training import dataset, drift, familiar, missing, splits, trial
+from training import background, dataset, drift, familiar, missing, splits, trial
 from training.dataset import Rows
 from training.engine import Engine
 from training.learn import Learnt, Workshop, learn
@@ -57,12 +59,13 @@ def warm(engine: Engine) -> None:
 
 
 def refer(shop: Workshop, learnt: Learnt, plain: Shared) -> Reference:
-    """What the training rows are like, for warnings and for drift. plain: these rows as the table has them."""
+    """What the training rows are like, for warnings, drift and explanations. plain: these as the table has them."""
     matrix = plain.arrays()["matrix"]
     bare = Predictor(assemble(shop, learnt, {}, EMPTY, Reference()))
     known = familiar.fit(shop.encoder, matrix, shop.seed)
     counts = {f.name: drift.counts(known.bins[place], matrix[:, place]) for place, f in enumerate(shop.task.fields)}
-    return Reference(known, missing.costs(bare, matrix, shop.seed), counts)
+    beside = background.make(shop.encoder, known, matrix, partial(combine, bare.bundle.members), shop.seed)
+    return Reference(known, missing.costs(bare, matrix, shop.seed), counts, beside)
 
 
 def assemble(
