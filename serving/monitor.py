@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from feature_store.task import Task
-from serving import drift, levels, realised, recall
+from serving import drift, realised, recall
 from serving.bundle import Bundle
 from serving.drift import Drift
 from serving.realised import CHUNK, DAY_US, Realised

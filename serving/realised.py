@@ -64,7 +64,7 @@ def measure(
     rows = iter(joined)
     while chunk := list(islice(rows, CHUNK)):
         facts, sides = _KINDS[task.kind](task, chunk)
-        by_day = {name: facts[name] for name in ("covered", "square", "loss") if name in facts}
+        by_day: _Facts = {name: facts[name] for name in ("covered", "square", "loss") if name in facts}
         of_day: dict[int, list[int]] = {}
         places: dict[tuple[str, str], list[int]] = {}
         for place, (row, side) in enumerate(zip(chunk, sides, strict=True)):

@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 from feature_store.errors import JournalFull
 from serving import journal
 
-
 EVER = -(2**62)
 """Before any answer, in microseconds."""
 
@@ -44,8 +43,9 @@ class Answered(NamedTuple):
 def joined(path: Path, task: str, since: datetime | int | None = None) -> Iterator[Joined]:
     """Outcomes of a task with their answers, by the time when they came true, ties as they arrived.
 
-    since: from then on; a moment (UTC if it names no zone) or microseconds since 1970. Rows are read while they are asked for: a journal of a million
-    answers takes no memory. None where there is no journal. Raises JournalFull when it can't be read.
+    since: from then on; a moment (UTC if it names no zone) or microseconds since 1970. Rows are read while they are
+    asked for: a journal of a million answers takes no memory. None where there is no journal. Raises JournalFull when
+    it can't be read.
     """
     if not path.is_file():
         return
@@ -83,6 +83,20 @@ def sent(path: Path, task: str, since_us: int) -> Iterator[Sent]:
             (task, since_us),
         ):
             yield Sent(at_us, version, json.loads(row), json.loads(answer))
+
+
+def versions(path: Path, task: str, since_us: int) -> list[str]:
+    """Versions of which answers were given, or outcomes came true, from then on; by their first answer."""
+    if not path.is_file():
+        return []
+    mend(path)
+    query = (
+        "SELECT version, min(at_us) FROM (SELECT version, at_us FROM answers WHERE task = :task AND at_us >= :since "
+        "UNION ALL SELECT a.version, a.at_us FROM outcomes AS o CROSS JOIN answers AS a USING (prediction_id) "
+        "WHERE o.task = :task AND o.at_us >= :since) GROUP BY version ORDER BY 2"
+    )
+    with reading(path) as connection:
+        return [version for version, _ in connection.execute(query, {"task": task, "since": since_us})]
 
 
 def start_of(path: Path, table: Literal["answers", "outcomes"], task: str, most: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,18 @@ class Tally:
             self.counts[name] = self.counts.get(name, 0) + len(known)
             self.sums[name] = self.sums.get(name, 0.0) + float(known.sum())
             self.squares[name] = self.squares.get(name, 0.0) + float(np.square(known).sum())
+
+    def merge(self, other: Tally) -> None:
+        """Add the rows of another tally."""
+        self.n += other.n
+        pairs: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+            (self.counts, other.counts),
+            (self.sums, other.sums),
+            (self.squares, other.squares),
+        )
+        for own, more in pairs:
+            for name, value in more.items():
+                own[name] = own.get(name, 0) + value
 
     def mean(self, name: str) -> Estimate:
         """A mean with its band by the normal approximation."""
