@@ -60,7 +60,7 @@ def judge(before: Mapping[str, Sequence[int]], recent: Mapping[str, Sequence[int
 
 def index(before: np.ndarray, recent: np.ndarray) -> tuple[float, float]:
     """The population stability index of two sets of counts, less what chance gives, and the test's probability."""
-    m, n = before.sum(), recent.sum()
+    m, n = float(before.sum()), float(recent.sum())
     if n == 0 or m == 0:
         return 0.0, 1.0
     due = before / m * n
