@@ -254,13 +254,8 @@ def _calibrated(versions: Mapping[str, Bundle]) -> dict[str, int]:
 
 
 def _levels(journal: Path, task: Task, versions: Mapping[str, Bundle]) -> dict[str, Level]:
-    moves: Counter[str] = Counter()
-    newest: dict[str, float] = {}
-    for level in recall.levels(journal, task.task):
-        moves[level.version] += 1
-        newest[level.version] = level.level
     promised = {version: bundle.task.answers.interval for version, bundle in versions.items()}
     return {
-        version: Level(promised.get(version, task.answers.interval), working, moves[version])
-        for version, working in newest.items()
+        version: Level(promised.get(version, task.answers.interval), working, moves)
+        for version, working, moves in recall.levels_now(journal, task.task)
     }

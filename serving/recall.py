@@ -128,6 +128,17 @@ def levels(path: Path, task: str) -> list[Level]:
         return [Level(*row) for row in connection.execute(query, (task,))]
 
 
+def levels_now(path: Path, task: str) -> list[tuple[str, float, int]]:
+    """Of each version whose level was ever moved: the working level, and how many moves led to it."""
+    if not path.is_file():
+        return []
+    mend(path)
+    # max() makes the bare column that of the newest row
+    query = "SELECT version, level, count(*), max(rowid) FROM levels WHERE task = ? GROUP BY version"
+    with reading(path) as connection:
+        return [(version, level, moves) for version, level, moves, _ in connection.execute(query, (task,))]
+
+
 def newest_levels(path: Path, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
     """By task and version the working level; those that no outcome has moved are absent.
 

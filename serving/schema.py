@@ -19,6 +19,7 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
     paths: dict[str, Any] = {
         "/v1": {"get": _get("List the tasks and their versions", "list_tasks")},
         "/livez": {"get": _get("Whether the process is alive", "livez")},
+        "/metrics": {"get": _METRICS},
         "/readyz": {"get": _get("Whether a model is loaded that reproduces its golden rows", "readyz")},
     }
     schemas: dict[str, Any] = {"Problem": _PROBLEM, "Warning": _WARNING}
@@ -224,6 +225,11 @@ def _ref(name: str) -> dict[str, str]:
 
 
 _TEXT = {"type": "string"}
+_METRICS = {
+    "summary": "What is watched, in Prometheus's text format",
+    "operationId": "metrics",
+    "responses": {"200": {"description": "OK", "content": {"text/plain": {"schema": _TEXT}}}},
+}
 _WARNING = {
     "type": "object",
     "properties": {

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from experiments import catalog
 from experiments import monitor as command
 from feature_store.errors import Usage
 from feature_store.settings import Settings
@@ -24,7 +25,7 @@ from serving import cache, drift, monitor, recall
 from serving.bundle import Bundle
 from serving.journal import Entry, Journal, Outcome
 from serving.predictor import Predictor
-from tests.conftest import Home
+from tests.conftest import CASE, Home
 from tests.made import adaptive, referred, version
 from tests.test_report import LANGS, Reader, holes, parts
 from training import monitor as over_time
@@ -133,6 +134,25 @@ def test_no_outcomes_are_no_alarm_and_are_said(tmp_path):
     assert (nothing.now, nothing.answers, nothing.reasons) == (None, {}, [])
     assert monitor_report.sentences(View(nothing, [], "en")) == [WORDS["en"]["no_answers"]]
     assert len(monitor_report.pages(nothing, [])) == 2
+
+
+def test_a_trained_version_is_found_in_the_registry_and_has_counts_of_every_field(own_home):
+    rows = [{**CASE, "mother_age": 20 + n % 20} for n in range(200)]
+    task = catalog.load("birth_weight", Settings(home=own_home.home))
+    journal = Journal(own_home.home / "journal.db")
+    answers = [{"value": 3400.0, "interval": {"level": 0.9, "low": 2700.0, "high": 4100.0}, "events": {},
+                "group": "all", "warnings": []}] * len(rows)  # fmt: skip
+    asyncio.run(journal.keep([
+        Entry(str(n), task.task, "1", json.dumps(row), json.dumps(answer))
+        for n, (row, answer) in enumerate(zip(rows, answers, strict=True))
+    ]))  # fmt: skip
+    journal.close()
+    document = own_home.json("monitor", "birth_weight", code=1)
+    assert not (own_home.home / "cache").exists()
+    assert document["drift_unknown"] == []
+    assert {one["field"] for one in document["drift"]["1"]} == set(task.by_name)
+    assert {reason["kind"] for reason in document["reasons"]} == {"drift"}
+    assert "gestation_weeks" in {reason["field"] for reason in document["reasons"]}, "all at 39 weeks"
 
 
 # --- what is measured ------------------------------------------------------------------------------------------------

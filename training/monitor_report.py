@@ -70,7 +70,10 @@ def _page(view: View) -> str:
 def sentences(view: View) -> list[str]:
     """Why there is an alarm, or that there is none and on what that rests."""
     found = view.found
-    told = [_reason(view, reason) for reason in found.reasons]
+    lost = [reason for reason in found.reasons if reason.kind == "coverage"]
+    told = [_reason(view, reason) for reason in lost[:1]]
+    told += [view.word("earlier", len(lost) - 1)] if len(lost) > 1 else []
+    told += [_reason(view, reason) for reason in found.reasons if reason.kind == "drift"]
     if not found.answers and found.realised.overall is None:
         return [*told, view.word("no_answers")]
     if found.realised.overall is None:

@@ -60,8 +60,9 @@ WORDS = {
         "nothing_lost": "Coverage is within its band and no field has drifted.",
         "no_outcomes": "No outcome has come back yet, so nothing can be said of error and coverage.",
         "no_answers": "There is no answer in this time.",
-        "lost": "Coverage has left its band: since about {of} outcomes, {missed} truths ({share}) lay {side}, where at "
-        "most {allowed} are allowed (version {version}, {cell}; settled on {day}).",
+        "lost": "Coverage has left its band: of about {of} outcomes up to {day}, {missed} ({share}) lay {side}, where "
+        "at most {allowed} are allowed (version {version}, {cell}).",
+        "earlier": "It had left its band {} times before in this time; every time is in --json.",
         "drifted": "{field} has drifted from what version {version} was learnt from (index {psi}).",
         "below": "below their interval",
         "above": "above their interval",
@@ -128,8 +129,9 @@ WORDS = {
         "nothing_lost": "覆盖率在其允许范围内，没有字段发生漂移。",
         "no_outcomes": "尚无结局返回，因此无法评价误差和覆盖率。",
         "no_answers": "此期间没有请求。",
-        "lost": "覆盖率已超出允许范围：最近约 {of} 个结局中，{missed} 个真实值（{share}）{side}，最多允许 {allowed}"
-        "（版本 {version}，{cell}；于 {day} 判定）。",
+        "lost": "覆盖率已超出允许范围：截至 {day} 的约 {of} 个结局中，{missed} 个（{share}）{side}，最多允许 {allowed}"
+        "（版本 {version}，{cell}）。",
+        "earlier": "此期间此前还有 {} 次超出；全部见 --json。",
         "drifted": "“{field}”已偏离版本 {version} 的训练数据（指数 {psi}）。",
         "below": "低于其区间",
         "above": "高于其区间",
