@@ -150,6 +150,23 @@ def outcomes(
 
 
 @app.command()
+def monitor(
+    task: TaskName,
+    since: Annotated[str, typer.Option(help="Days such as 30d, or a date.")] = "30d",
+    html: Annotated[Path | None, typer.Option(help="Write the report: FILE.html, and FILE.zh.html beside it.")] = None,
+    reset_level: Annotated[
+        bool, typer.Option("--reset-level", help="Set the working level back; nothing else.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What became of the answers, and whether fields have drifted; exit code 1 is an alarm."""
+    if reset_level:
+        _run(as_json, lambda: _commands("monitor").reset(task, from_environment()))
+    else:
+        _run(as_json, lambda: _commands("monitor").monitor(task, from_environment(), since, html))
+
+
+@app.command()
 def sample(
     task: TaskName,
     rows: Annotated[int, typer.Option(min=1, help="How many.")] = 20_000,

@@ -45,6 +45,7 @@ def contradictions(raw: Any) -> Iterator[Problem]:
     yield from _sections(raw, known)
     yield from _events(raw, target.get("limits"))
     yield from contradictions_of(_mapping(raw, "answers").get("decision"), raw, known)
+    yield from _adaptive(_mapping(raw, "answers"))
     yield from _waivers(raw, known)
 
 
@@ -211,6 +212,16 @@ def _events(raw: dict[str, Any], limits: Any) -> Iterator[Problem]:
                     yield Problem(
                         f"{where}.{given[0]}", f"{bound:g} is beyond the target's limits.", "Mend it or the limits."
                     )
+
+
+def _adaptive(answers: dict[str, Any]) -> Iterator[Problem]:
+    """The bounds of the working level hold the promised one between them."""
+    adaptive, level = _mapping(answers, "adaptive"), answers.get("interval", 0.9)
+    for key, sign in (("lowest", 1), ("highest", -1)):
+        bound = adaptive.get(key)
+        if isinstance(bound, int | float) and isinstance(level, int | float) and sign * bound >= sign * level:
+            side = "below" if key == "lowest" else "above"
+            yield Problem(f"answers.adaptive.{key}", f"{bound:g} is not {side} the interval's {level:g}.", "Mend it.")
 
 
 LEAST_REASON = 10

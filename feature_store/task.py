@@ -62,12 +62,38 @@ class Event(Frozen):
     source: Text | None = None
 
 
+class Adaptive(Frozen):
+    """Outcomes move the level at which intervals and sets are made, so that they keep to the one that is promised.
+
+    rate: of each step (see `serving/levels.py`). 0.005 makes most of a shift good within 1 / rate = 200 outcomes, and
+    leaves a level of 0.9 a standard deviation of sqrt(rate * 0.9 * 0.1 / 2) = 1.5 points; the rate of Gibbs and
+    Candes 2021.
+    """
+
+    rate: Number = Field(default=0.005, gt=0, le=0.05)
+    lowest: Number | None = Field(default=None, gt=0, lt=1, description="1.5 times the misses promised if left open.")
+    highest: Number | None = Field(default=None, gt=0, lt=1, description="A fifth of those misses if left open.")
+
+    def bounds(self, promised: float) -> tuple[float, float]:
+        """The lowest and highest level, the promised one between them.
+
+        A fifth of the misses: 0.98 for 0.9, which a shift by one standard deviation of the residuals takes back to
+        0.9, and of which the tails of the smallest cell (200 rows) still have scores. What is worse wants a new
+        version. 1.5 times: a run of luck, as when easy cases come back first, is not paid back with narrow answers.
+        """
+        misses = 1.0 - promised
+        lowest = 1.0 - 1.5 * misses if self.lowest is None else self.lowest
+        highest = 1.0 - misses / 5.0 if self.highest is None else self.highest
+        return min(lowest, promised), max(highest, promised)
+
+
 class Answers(Frozen):
     """What every answer holds besides its value."""
 
     interval: Number = Field(default=0.9, ge=0.5, le=0.99)
     events: tuple[Event, ...] = Field(default=(), strict=False)
     decision: Decision | None = None
+    adaptive: Adaptive | None = Field(default=None, description="Outcomes move the level; {} takes the defaults.")
 
 
 class Group(Frozen):

@@ -14,10 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feature_store.errors import TooLarge
-from serving import outcomes, problems, request, schema
+from serving import exposition, outcomes, problems, request, schema
 from serving.champions import Champions
 from serving.explaining import Explaining
 from serving.journal import Entry, Journal
+from serving.metrics import Metrics
 from serving.predictor import Predictor
 from serving.problems import WrongMediaType
 
@@ -29,6 +30,7 @@ class Answering:
     def __init__(self, champions: Champions, journal: Journal, max_body_bytes: int) -> None:
         self.champions, self.journal, self._max_body_bytes = champions, journal, max_body_bytes
         self.explaining = Explaining()
+        self.metrics = Metrics(journal.path)
 
     async def body(self, incoming: Request) -> bytes:
         """The body, counted while it arrives. Raises TooLarge."""
@@ -50,7 +52,8 @@ class Answering:
 
     async def answer(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers with their `prediction_id`s, already in the journal. rows: validated."""
-        answers = [{"prediction_id": uuid.uuid4().hex, **answer} for answer in predictor.answer(rows)]
+        answered = predictor.answer(rows, self.champions.level(predictor))
+        answers = [{"prediction_id": uuid.uuid4().hex, **answer} for answer in answered]
         task, version = predictor.task.task, predictor.version
         await self.journal.keep(
             [
@@ -157,6 +160,12 @@ async def readyz(incoming: Request) -> Response:
     return _answer(state, 200 if state["ready"] else 503)
 
 
+async def metrics(incoming: Request) -> Response:
+    """What is watched, in Prometheus's text format; at most a minute old."""
+    here = answering(incoming)
+    return Response(await here.metrics.text(here.champions.all()), media_type=exposition.MEDIA_TYPE)
+
+
 async def openapi(incoming: Request) -> Response:
     """The OpenAPI document of what answers now."""
     return _answer(schema.openapi(answering(incoming).champions.all(), metadata.version("gancao")))
@@ -178,5 +187,6 @@ ROUTES = [
     Route("/v1/{task}", get_task),
     Route("/livez", livez),
     Route("/readyz", readyz),
+    Route("/metrics", metrics),
     Route("/openapi.json", openapi),
 ]

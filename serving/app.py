@@ -45,7 +45,9 @@ _App = Callable[[Any, Any, Any], Awaitable[None]]
 
 def build(settings: Settings) -> Starlette:
     """The application of one worker."""
-    answering = Answering(Champions(settings.cache), Journal(settings.journal), settings.max_body_bytes)
+    answering = Answering(
+        Champions(settings.cache, settings.journal), Journal(settings.journal), settings.max_body_bytes
+    )
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:

@@ -46,6 +46,12 @@ def published(root: Path) -> dict[str, Published]:
     return out
 
 
+def folder(root: Path, task: str, version: str) -> Path | None:
+    """The bundle of a version of a task, the newest where a number was given twice; None where it is not kept."""
+    kept = [path for path in (root / task / "versions").glob("*") if path.name.rpartition("-")[0] == version]
+    return max(kept, key=lambda path: path.stat().st_mtime, default=None)
+
+
 def publish(root: Path, task: str, version: str, bundle: Path, identity: str) -> Published:
     """Move a checked bundle (same file system) into its place and make it the champion, atomically."""
     versions = root / task / "versions"

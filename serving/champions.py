@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
-from feature_store.errors import BundleRefused, UnknownTask
-from serving import cache, predictor
+from feature_store.errors import BundleRefused, JournalFull, UnknownTask
+from serving import cache, predictor, recall
 from serving.cache import Published
 from serving.log import log
 from serving.predictor import Predictor
@@ -18,8 +19,10 @@ LOOK_S = 0.3
 class Champions:
     """By task, the predictor that answers. A new one is loaded and warm before the old one is let go."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, journal: Path) -> None:
+        """root: the cache; journal: where outcomes move the working levels."""
+        self._root, self._journal = root, journal
+        self._levels: dict[tuple[str, str], float] = {}
         self._now: dict[str, tuple[Published, Predictor]] = {}
         self._failed: dict[str, tuple[Published, str]] = {}
 
@@ -35,6 +38,10 @@ class Champions:
         if not self._now:
             raise NotReady("No model is ready. Train one: gancao train TASK --promote; it is served within seconds.")
         raise UnknownTask(f"There is no task of that name here. There are: {', '.join(sorted(self._now))}.")
+
+    def level(self, predictor: Predictor) -> float | None:
+        """The working level of a version, None where it is the promised one."""
+        return self._levels.get((predictor.task.task, predictor.version))
 
     def all(self) -> list[Predictor]:
         """Every predictor that answers, by task."""
@@ -52,7 +59,10 @@ class Champions:
         }
 
     async def look(self) -> None:
-        """Load what the cache has new. What does not load is reported, and the old one goes on answering."""
+        """Load what the cache has new, and read the working levels.
+
+        What does not load is reported, and the old one goes on answering.
+        """
         for task, found in cache.published(self._root).items():
             now, failed = self._now.get(task), self._failed.get(task)
             if (now is not None and now[0] == found) or (failed is not None and failed[0] == found):
@@ -66,6 +76,10 @@ class Champions:
             self._failed.pop(task, None)
             self._now[task] = (found, loaded)
             log("version_serving", task=task, version=found.version)
+        moving = [(p.task.task, p.version) for p in self.all() if p.task.answers.adaptive is not None]
+        if moving:
+            with suppress(JournalFull):  # the levels that were read last go on
+                self._levels = await asyncio.to_thread(recall.newest_levels, self._journal, moving)
 
     async def follow(self) -> None:
         """Look again and again."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -48,12 +47,15 @@ class Classes:
     cells: dict[str, Cell]
     chooser: GroupNames = field(repr=False)
 
-    def answer(self, row: np.ndarray, predicted: Sequence[float]) -> ClassAnswer:
-        """The answer for an encoded row and the ensemble's outputs for it: P(positive) alone, or one chance a class."""
+    def answer(self, row: np.ndarray, predicted: Sequence[float], level: float | None = None) -> ClassAnswer:
+        """The answer for an encoded row and the ensemble's outputs for it: P(positive) alone, or one chance a class.
+
+        level: of the set, the Task's if None.
+        """
         cell = self.chooser.cell(row, self.cells)
         chances = self.chances(predicted)
         ranked = sorted(zip(chances, range(len(self.words)), strict=True), reverse=True)
-        least = 1.0 - self._thresholds[cell] - SLACK
+        least = 1.0 - threshold(self.cells[cell].scores, self.level if level is None else level) - SLACK
         inside = [self.words[place] for chance, place in ranked if chance >= least]
         label = self.words[ranked[0][1]]
         return ClassAnswer(chances, label, inside or [label], cell)
@@ -64,11 +66,6 @@ class Classes:
             return self.scaling.of(predicted)
         value = self.scaling.of([1.0 - predicted[0], predicted[0]])[1]
         return [1.0 - value, value]
-
-    @cached_property
-    def _thresholds(self) -> dict[str, float]:
-        """By cell, the score that the true class of a new case keeps to with probability `level`."""
-        return {name: threshold(cell.scores, self.level) for name, cell in self.cells.items()}
 
     def numbers(self) -> tuple[dict[str, Any], np.ndarray]:
         """Plain data for the bundle: the correction, names with their counts, and all scores end to end."""
@@ -90,6 +87,9 @@ class Classes:
 
 
 def threshold(scores: np.ndarray, level: float) -> float:
-    """The ceil((n + 1) * level)-th smallest of n sorted scores, or 1 (every class) where n is too small for it."""
+    """The score that the true class of a new case keeps to with probability `level`.
+
+    The ceil((n + 1) * level)-th smallest of n sorted scores, or 1 (every class) where n is too small for it.
+    """
     rank = ceil((len(scores) + 1) * level - 1e-9)
     return float(scores[rank - 1]) if rank <= len(scores) else 1.0

@@ -129,11 +129,14 @@ class Distribution:
     cells: dict[str, Cell]
     chooser: GroupNames = field(repr=False)
 
-    def answer(self, row: np.ndarray, centre: float, scale: float) -> Answer:
-        """The answer for an encoded row, the models' centre and their scale (> 0) for it."""
+    def answer(self, row: np.ndarray, centre: float, scale: float, level: float | None = None) -> Answer:
+        """The answer for an encoded row, the models' centre and their scale (> 0) for it.
+
+        level: of the interval, the Task's if None.
+        """
         cell = self.cells[self.chooser.cell(row, self.cells)]
         least, most = self.task.target.limits
-        tail = (1.0 - self.task.answers.interval) / 2.0
+        tail = (1.0 - (self.task.answers.interval if level is None else level)) / 2.0
         return Answer(
             value=_clip(centre + scale * self.middle(cell), least, most),
             low=_clip(centre + scale * cell.quantile(tail), least, most),
@@ -222,6 +225,16 @@ def _chance(event: Event, cell: Cell, centre: float, scale: float) -> float:
     if event.between is not None:
         return below(event.between[1]) - below(event.between[0])
     raise AssertionError("a Task's event has one bound")
+
+
+def happened(event: Event, target: np.ndarray) -> np.ndarray:
+    """(n,) whether the event came true of targets."""
+    if event.below is not None:
+        return np.asarray(target < event.below)
+    if event.at_least is not None:
+        return np.asarray(target >= event.at_least)
+    assert event.between is not None
+    return np.asarray((target >= event.between[0]) & (target < event.between[1]))
 
 
 def _clip(value: float, least: float, most: float) -> float:

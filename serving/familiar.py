@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from math import fsum, isfinite, isnan
 from typing import Any
 
+import numpy as np
+
 UNKNOWN = -1
 """The bin of a value that is not known."""
 
@@ -34,6 +36,12 @@ class Bins:
         if self.words is not None:
             return self.words[int(value)]
         return UNKNOWN if isnan(value) else bisect_left(self.edges, value)
+
+    def codes(self, column: np.ndarray) -> np.ndarray:
+        """(n,) the bin of each encoded value of a column, as `of` gives it."""
+        if self.words is not None:
+            return np.asarray(self.words, dtype=np.int64)[column.astype(np.int64)]
+        return np.where(np.isnan(column), UNKNOWN, np.searchsorted(self.edges, column, side="left"))
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,19 @@ so that many requests share one fsync. Rows hold what was asked: the file is rea
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from feature_store.errors import JournalFull
+from feature_store.task import Adaptive
+from serving import levels
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -44,7 +47,18 @@ CREATE TABLE IF NOT EXISTS corrected_outcomes (  -- what stood in `outcomes` bef
     until_us INTEGER NOT NULL    -- when it was corrected
 );
 CREATE INDEX IF NOT EXISTS corrected_by_id ON corrected_outcomes (prediction_id);
+CREATE TABLE IF NOT EXISTS levels (  -- the working levels, each in force until the next of its task and version
+    task TEXT NOT NULL,
+    version TEXT NOT NULL,
+    at_us INTEGER NOT NULL,
+    level REAL NOT NULL,
+    prediction_id TEXT           -- whose outcome moved it; NULL where a person set it back
+);
+CREATE INDEX IF NOT EXISTS levels_by_version ON levels (task, version);
+CREATE TRIGGER IF NOT EXISTS levels_stay BEFORE UPDATE ON levels BEGIN SELECT RAISE(ABORT, 'only added to'); END;
+CREATE TRIGGER IF NOT EXISTS levels_last BEFORE DELETE ON levels BEGIN SELECT RAISE(ABORT, 'only added to'); END;
 """
+TABLES = frozenset({"answers", "outcomes", "corrected_outcomes", "levels"})
 BUSY_S = 10.0
 MOST_AT_ONCE = 2000
 
@@ -103,17 +117,29 @@ class Journal:
             "The answer could not be kept ({}), so it is not sent. Try again later.",
         )
 
-    async def keep_outcomes(self, task: str, outcomes: list[Outcome]) -> list[Kept | None]:
+    async def keep_outcomes(
+        self, task: str, outcomes: list[Outcome], adaptive: Adaptive | None = None
+    ) -> list[Kept | None]:
         """What became of each outcome, once all are durable; None where no answer of the task has that id.
 
         The same value again changes nothing. Another value, or another time where one is said, takes its place and
-        the old one goes into `corrected_outcomes`. Raises JournalFull when they can't be kept.
+        the old one goes into `corrected_outcomes`. adaptive: the Task's own; with it the first outcome of an answer
+        that was made at a working level moves that level. Raises JournalFull when they can't be kept.
         """
         found: list[Kept | None] = await self._written(
-            lambda connection, now: [_outcome(connection, now, task, outcome) for outcome in outcomes],
+            lambda connection, now: [_outcome(connection, now, task, outcome, adaptive) for outcome in outcomes],
             "The outcomes could not be kept ({}). Send them again later: sent twice they are stored once.",
         )
         return found
+
+    async def reset_levels(self, task: str, promised: Mapping[str, float]) -> None:
+        """Append the promised level again, by version. Raises JournalFull when it can't be kept."""
+        await self._written(
+            lambda connection, now: connection.executemany(
+                _LEVEL, [(task, version, now, level, None) for version, level in promised.items()]
+            ),
+            "The level could not be kept ({}). Set it back again later.",
+        )
 
     def close(self) -> None:
         """Write what is waiting and stop."""
@@ -167,9 +193,9 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Any]:
-    now = time.time_ns() // 1000
     with connection:  # rolls back when it fails
         connection.execute("BEGIN IMMEDIATE")
+        now = time.time_ns() // 1000  # once the file is ours: what is written later is not earlier
         return [job(connection, now) for job in jobs]
 
 
@@ -180,7 +206,9 @@ def _insert(connection: sqlite3.Connection, now: int, entries: list[Entry]) -> N
     )
 
 
-def _outcome(connection: sqlite3.Connection, now: int, task: str, outcome: Outcome) -> Kept | None:
+def _outcome(
+    connection: sqlite3.Connection, now: int, task: str, outcome: Outcome, adaptive: Adaptive | None
+) -> Kept | None:
     key = (outcome.prediction_id,)
     if connection.execute("SELECT task FROM answers WHERE prediction_id = ?", key).fetchone() != (task,):
         return None
@@ -188,6 +216,8 @@ def _outcome(connection: sqlite3.Connection, now: int, task: str, outcome: Outco
     if before is None:
         at = now if outcome.at_us is None else outcome.at_us
         connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?)", (*key, at, now, task, outcome.value))
+        if adaptive is not None:
+            _move_level(connection, now, outcome, adaptive)
         return "stored"
     at = before[0] if outcome.at_us is None else outcome.at_us  # a mended value came true when the first one did
     if (before[0], before[2]) == (at, outcome.value):
@@ -197,6 +227,24 @@ def _outcome(connection: sqlite3.Connection, now: int, task: str, outcome: Outco
         "UPDATE outcomes SET at_us = ?, kept_us = ?, value = ? WHERE prediction_id = ?", (at, now, outcome.value, *key)
     )
     return "corrected"
+
+
+_LEVEL = "INSERT INTO levels VALUES (?, ?, ?, ?, ?)"
+NEWEST_LEVEL = "SELECT level FROM levels WHERE task = ? AND version = ? ORDER BY rowid DESC LIMIT 1"
+
+
+def _move_level(connection: sqlite3.Connection, now: int, outcome: Outcome, adaptive: Adaptive) -> None:
+    """One step of the level that the answer was made at; none for an answer that was made at a fixed one."""
+    task, version, text = connection.execute(
+        "SELECT task, version, answer FROM answers WHERE prediction_id = ?", (outcome.prediction_id,)
+    ).fetchone()
+    answer = json.loads(text)
+    if (made := levels.of(answer)) is None:
+        return
+    promised, made_at = made
+    (level,) = connection.execute(NEWEST_LEVEL, (task, version)).fetchone() or (promised,)
+    moved = levels.step(adaptive, promised, level, made_at, levels.missed(answer, json.loads(outcome.value)))
+    connection.execute(_LEVEL, (task, version, now, moved, outcome.prediction_id))
 
 
 def _settle(waiting: _Waiting, result: Any, error: str) -> None:

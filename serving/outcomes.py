@@ -75,7 +75,8 @@ async def keep(journal: Journal, task: Task, classes: Sequence[str], items: Sequ
         found = await asyncio.to_thread(_find, journal, task, keyed)
         judged = [found.get(item.row, item) for item in judged]
     wanted = [item for item in judged if isinstance(item, _Item)]
-    kept = await journal.keep_outcomes(task.task, [Outcome(i.prediction_id, i.value, i.at_us) for i in wanted])
+    sent = [Outcome(item.prediction_id, item.value, item.at_us) for item in wanted]
+    kept = await journal.keep_outcomes(task.task, sent, task.answers.adaptive)
     results = {item.row: item for item in judged if isinstance(item, Result)}
     for item, status in zip(wanted, kept, strict=True):
         if status is None:

@@ -39,17 +39,19 @@ class Predictor:
             if field.name in bundle.encoder.ranges
         ]
 
-    def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def answer(self, rows: Sequence[Mapping[str, Any]], level: float | None = None) -> list[dict[str, Any]]:
         """One answer a row, as in the exchange of docs/api.md but for `prediction_id`.
 
-        rows: validated against the Task (`serving.request`); a missing field is None or absent.
+        rows: validated against the Task (`serving.request`); a missing field is None or absent. level: the working
+        level of intervals and sets (`serving/levels.py`), the promised one if None.
         """
+        working = self.task.answers.interval if level is None else level
         matrix = self.bundle.encoder.rows(rows)
         distribution = self.bundle.distribution
         if isinstance(distribution, Classes):
-            found = self._classes(distribution, matrix)
+            found = self._classes(distribution, matrix, working)
         else:
-            found = self._values(distribution, rows, matrix)
+            found = self._values(distribution, rows, matrix, working)
         answers = [
             {**answer, "warnings": self._warnings(row, encoded)}
             for row, encoded, answer in zip(rows, matrix, found, strict=True)
@@ -68,30 +70,36 @@ class Predictor:
         return centre, np.maximum(self.bundle.scale.predict(matrix)[:, 0], floor)
 
     def _values(
-        self, distribution: Distribution, rows: Sequence[Mapping[str, Any]], matrix: np.ndarray
+        self, distribution: Distribution, rows: Sequence[Mapping[str, Any]], matrix: np.ndarray, working: float
     ) -> Iterator[dict[str, Any]]:
-        level, unit, decide = self.task.answers.interval, self.task.target.unit, self._decide
+        level, unit = self.task.answers.interval, self.task.target.unit
+        told, decide = self._told(working), self._decide
         centres, scales = self.centre_and_scale(matrix)
         for row, encoded, centre, scale in zip(rows, matrix, centres.tolist(), scales.tolist(), strict=True):
-            answer = distribution.answer(encoded, centre, scale)
+            answer = distribution.answer(encoded, centre, scale, working)
             yield {
                 "value": answer.value,
                 "unit": unit,
-                "interval": {"level": level, "low": answer.low, "high": answer.high},
+                "interval": {"level": level, "low": answer.low, "high": answer.high, **told},
                 "events": answer.events,
                 "group": answer.group,
                 "decision": decide(distribution.predictive(answer.group, centre, scale), row) if decide else None,
             }
 
-    def _classes(self, distribution: Classes, matrix: np.ndarray) -> Iterator[dict[str, Any]]:
-        words, binary = distribution.words, self.task.kind == "binary"
+    def _classes(self, distribution: Classes, matrix: np.ndarray, working: float) -> Iterator[dict[str, Any]]:
+        words, binary, told = distribution.words, self.task.kind == "binary", self._told(working)
+        told = {"level": self.task.answers.interval, **told} if told else {}
         for encoded, predicted in zip(matrix, combine(self.bundle.members, matrix).tolist(), strict=True):
-            answer = distribution.answer(encoded, predicted)
+            answer = distribution.answer(encoded, predicted, working)
             if binary:
                 chances: dict[str, Any] = {"value": answer.chances[1]}
             else:
                 chances = {"probabilities": dict(zip(words, answer.chances, strict=True))}
-            yield {**chances, "label": answer.label, "set": answer.set, "group": answer.group, "decision": None}
+            own = {"label": answer.label, "set": answer.set, **told, "group": answer.group, "decision": None}
+            yield {**chances, **own}
+
+    def _told(self, working: float) -> dict[str, float]:
+        return {"working_level": working} if self.task.answers.adaptive is not None else {}
 
     def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = [warning for name, warning in self._missing.items() if row.get(name) is None]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from feature_store.errors import JournalFull
 from serving import journal
+
+EVER = -(2**62)
+"""Before any answer, in microseconds."""
 
 
 class Joined(NamedTuple):
@@ -37,17 +40,18 @@ class Answered(NamedTuple):
     outcome: float | str | None
 
 
-def joined(path: Path, task: str, since: datetime | None = None) -> Iterator[Joined]:
+def joined(path: Path, task: str, since: datetime | int | None = None) -> Iterator[Joined]:
     """Outcomes of a task with their answers, by the time when they came true, ties as they arrived.
 
-    since: from then on (UTC if it names no zone). Rows are read while they are asked for: a journal of a million
-    answers takes no memory. None where there is no journal. Raises JournalFull when it can't be read.
+    since: from then on; a moment (UTC if it names no zone) or microseconds since 1970. Rows are read while they are
+    asked for: a journal of a million answers takes no memory. None where there is no journal. Raises JournalFull when
+    it can't be read.
     """
     if not path.is_file():
         return
-    journal.prepare(path)  # one of an older server has no outcomes yet
-    from_us = microseconds(since) if since is not None else -(2**62)
-    with _reading(path) as connection:
+    mend(path)
+    from_us = microseconds(since) if isinstance(since, datetime) else EVER if since is None else since
+    with reading(path) as connection:
         for found in connection.execute(
             "SELECT prediction_id, a.at_us, a.version, a.row, a.answer, o.value, o.at_us "
             "FROM outcomes AS o CROSS JOIN answers AS a USING (prediction_id) "  # CROSS: the outcomes lead
@@ -60,9 +64,94 @@ def joined(path: Path, task: str, since: datetime | None = None) -> Iterator[Joi
             )
 
 
+class Sent(NamedTuple):
+    """One answer as it was sent, with its row as it was asked."""
+
+    at_us: int
+    version: str
+    row: dict[str, Any]
+    answer: dict[str, Any]
+
+
+def sent(path: Path, task: str, since_us: int) -> Iterator[Sent]:
+    """Answers of a task from then on, oldest first; read while they are asked for, as `joined` does."""
+    if not path.is_file():
+        return
+    with reading(path) as connection:
+        for at_us, version, row, answer in connection.execute(
+            "SELECT at_us, version, row, answer FROM answers WHERE task = ? AND at_us >= ? ORDER BY at_us",
+            (task, since_us),
+        ):
+            yield Sent(at_us, version, json.loads(row), json.loads(answer))
+
+
+def versions(path: Path, task: str, since_us: int) -> list[str]:
+    """Versions of which answers were given, or outcomes came true, from then on; by their first answer."""
+    if not path.is_file():
+        return []
+    mend(path)
+    query = (
+        "SELECT version, min(at_us) FROM (SELECT version, at_us FROM answers WHERE task = :task AND at_us >= :since "
+        "UNION ALL SELECT a.version, a.at_us FROM outcomes AS o CROSS JOIN answers AS a USING (prediction_id) "
+        "WHERE o.task = :task AND o.at_us >= :since) GROUP BY version ORDER BY 2"
+    )
+    with reading(path) as connection:
+        return [version for version, _ in connection.execute(query, {"task": task, "since": since_us})]
+
+
+def start_of(path: Path, table: Literal["answers", "outcomes"], task: str, most: int) -> int:
+    """The time from which on a task has about so many rows; EVER where it has fewer, or there is no journal."""
+    if not path.is_file():
+        return EVER
+    query = f"SELECT at_us FROM {table} WHERE task = ? ORDER BY at_us DESC LIMIT 1 OFFSET ?"  # noqa: S608
+    with reading(path) as connection:
+        found = connection.execute(query, (task, most - 1)).fetchone()
+    return EVER if found is None else int(found[0])
+
+
+class Level(NamedTuple):
+    """One working level, in force from then on. prediction_id: whose outcome moved it; None: it was set back."""
+
+    version: str
+    at_us: int
+    level: float
+    prediction_id: str | None
+
+
+def levels(path: Path, task: str) -> list[Level]:
+    """All working levels of a task, oldest first."""
+    if not path.is_file():
+        return []
+    mend(path)
+    with reading(path) as connection:
+        query = "SELECT version, at_us, level, prediction_id FROM levels WHERE task = ? ORDER BY rowid"
+        return [Level(*row) for row in connection.execute(query, (task,))]
+
+
+def levels_now(path: Path, task: str) -> list[tuple[str, float, int]]:
+    """Of each version whose level was ever moved: the working level, and how many moves led to it."""
+    if not path.is_file():
+        return []
+    mend(path)
+    # max() makes the bare column that of the newest row
+    query = "SELECT version, level, count(*), max(rowid) FROM levels WHERE task = ? GROUP BY version"
+    with reading(path) as connection:
+        return [(version, level, moves) for version, level, moves, _ in connection.execute(query, (task,))]
+
+
+def newest_levels(path: Path, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """By task and version the working level; those that no outcome has moved are absent.
+
+    Raises JournalFull when the journal can't be read.
+    """
+    with reading(path) as connection:
+        found = {key: connection.execute(journal.NEWEST_LEVEL, key).fetchone() for key in wanted}
+    return {key: row[0] for key, row in found.items() if row is not None}
+
+
 def find(path: Path, task: str, prediction_id: str) -> Answered | None:
     """The answer of a task with that id, or None. Raises JournalFull when the journal can't be read."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         found = connection.execute(
             "SELECT a.at_us, a.answer, o.value FROM answers AS a LEFT JOIN outcomes AS o USING (prediction_id) "
             "WHERE prediction_id = ? AND a.task = ?",
@@ -95,7 +184,7 @@ def match(path: Path, task: str, names: Sequence[str], keys: Sequence[Sequence[A
         f"FROM answers AS a CROSS JOIN wanted AS w ON {same} WHERE a.task = ? GROUP BY w.place"
     )
     out: list[Match | None] = [None] * len(keys)
-    with _reading(path) as connection:
+    with reading(path) as connection:
         for place, prediction_id, cases, _ in connection.execute(query, (json.dumps([list(k) for k in keys]), task)):
             out[place] = Match(prediction_id, cases)
     return out
@@ -108,8 +197,16 @@ def microseconds(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
+def mend(path: Path) -> None:
+    """Give a journal of an older server the tables that it lacks; any other is not written to."""
+    with reading(path) as connection:
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if journal.TABLES - there:
+        journal.prepare(path)
+
+
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """The journal, to be read only."""
     try:
         with closing(

@@ -20,6 +20,7 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
     paths: dict[str, Any] = {
         "/v1": {"get": _get("List the tasks and their versions", "list_tasks")},
         "/livez": {"get": _get("Whether the process is alive", "livez")},
+        "/metrics": {"get": _METRICS},
         "/readyz": {"get": _get("Whether a model is loaded that reproduces its golden rows", "readyz")},
     }
     schemas: dict[str, Any] = {"Problem": _PROBLEM, "Warning": _WARNING}
@@ -203,6 +204,7 @@ def _value(predictor: Predictor) -> dict[str, Any]:
     task, value = predictor.task, _truth(predictor)
     events = {e.name: {**_CHANCE, "title": f"{e.label.en} / {e.label.zh}"} for e in task.answers.events}
     interval = {"level": {"type": "number", "const": task.answers.interval}, "low": value, "high": value}
+    interval |= _working_level(task)
     return {
         "value": value,
         "unit": {"type": "string", "const": task.target.unit},
@@ -230,10 +232,20 @@ def _classes(task: Task, classes: list[str]) -> dict[str, Any]:
                 "description": "One chance a class; they sum to 1.",
             }
         }
-    level = f"{task.answers.interval * 100:g} %"
-    described = f"The classes that {level} of such cases do not go beyond, likeliest first; the label is among them."
+    share = f"{task.answers.interval * 100:g} %"
+    described = f"The classes that {share} of such cases do not go beyond, likeliest first; the label is among them."
     inside = {"type": "array", "items": word, "minItems": 1, "uniqueItems": True, "description": described}
-    return {**chances, "label": {**word, "description": label}, "set": inside}
+    level = {"level": {"type": "number", "const": task.answers.interval}, **_working_level(task)}
+    told = level if task.answers.adaptive is not None else {}
+    return {**chances, "label": {**word, "description": label}, "set": inside, **told}
+
+
+def _working_level(task: Task) -> dict[str, Any]:
+    if task.answers.adaptive is None:
+        return {}
+    low, high = task.answers.adaptive.bounds(task.answers.interval)
+    described = "The level that outcomes have moved the promised one to, so that it is kept."
+    return {"working_level": {"type": "number", "minimum": low, "maximum": high, "description": described}}
 
 
 def _titles(task: Task, word: str) -> list[str]:
@@ -255,6 +267,11 @@ def _ref(name: str) -> dict[str, str]:
 
 
 _TEXT = {"type": "string"}
+_METRICS = {
+    "summary": "What is watched, in Prometheus's text format",
+    "operationId": "metrics",
+    "responses": {"200": {"description": "OK", "content": {"text/plain": {"schema": _TEXT}}}},
+}
 _WARNING = {
     "type": "object",
     "properties": {

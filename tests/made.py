@@ -10,9 +10,10 @@ import lightgbm
 import numpy as np
 
 from feature_store import taskfile
-from feature_store.task import Task
-from serving import encode
+from feature_store.task import Adaptive, Task
+from serving import drift, encode
 from serving.bundle import Bundle, Reference
+from serving.distribution import Distribution
 from serving.encode import Encoder, as_rows
 from serving.ensemble import Link, Member, combine
 from serving.predictor import Predictor
@@ -119,6 +120,31 @@ def version(kind: str, n: int = 3000) -> Made:
     beside = background.make(encoder, familiar.fit(encoder, matrix, 0), matrix, partial(combine, members), 0)
     bundle = replace(bundle, golden=golden.answered(Predictor(bundle), made), reference=Reference(background=beside))
     return Made(bundle, facts, as_rows(task, unseen.columns), unseen.target)
+
+
+@cache
+def referred(kind: str) -> Bundle:
+    """The same version with what its training rows are like: it marks unfamiliar rows, and drift can be told."""
+    bundle, rows = version(kind).bundle, table(kind, 3000, 0)
+    matrix = bundle.encoder.columns(rows.columns)
+    known = familiar.fit(bundle.encoder, matrix, 0)
+    counts = {f.name: drift.counts(known.bins[n], matrix[:, n]) for n, f in enumerate(bundle.task.fields)}
+    return _answering(replace(bundle, reference=replace(bundle.reference, familiarity=known, counts=counts)))
+
+
+def adaptive(bundle: Bundle) -> Bundle:
+    """The same version, whose Task asks for a working level."""
+    answers = bundle.task.answers.model_copy(update={"adaptive": Adaptive()})
+    task = bundle.task.model_copy(update={"answers": answers})
+    distribution = bundle.distribution
+    if isinstance(distribution, Distribution):
+        distribution = replace(distribution, task=task)
+    encoder = replace(bundle.encoder, task=task)
+    return _answering(replace(bundle, task=task, encoder=encoder, distribution=distribution))
+
+
+def _answering(bundle: Bundle) -> Bundle:
+    return replace(bundle, golden=golden.answered(Predictor(bundle), bundle.golden["rows"]))
 
 
 def _calibrated(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from serving import drift
 from serving.familiar import Bins
-from training import drift
 
 EDGES = Bins(edges=(-1.0, 0.0, 1.0))
 

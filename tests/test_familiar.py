@@ -84,7 +84,7 @@ def test_few_rows_set_the_threshold_at_their_most_surprising_one():
 def test_the_surprise_is_minus_the_logarithm_of_the_share_of_a_bin():
     bins = Bins(edges=(1.0, 2.0))
     assert [bins.of(value) for value in (0.0, 1.0, 1.5, 2.0, 9.0)] == [0, 0, 1, 1, 2]
-    assert familiar.codes_of(bins, np.array([0.0, 1.0, 1.5, 2.0, 9.0, np.nan])).tolist() == [0, 0, 1, 1, 2, -1]
+    assert bins.codes(np.array([0.0, 1.0, 1.5, 2.0, 9.0, np.nan])).tolist() == [0, 0, 1, 1, 2, -1]
     tree = Familiarity((bins,), (-1,), (((-log(0.5), -log(0.25), -log(0.25)),),), 1.0, 0.1)
     assert tree.surprises([1.5]) == [-log(0.25)]
     assert tree.judge([0.0]) is None

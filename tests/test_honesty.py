@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.distribution import happened
 from tests import holdouts
 from training import evaluate, honesty
 
@@ -106,7 +107,7 @@ def test_an_event_is_judged_like_a_binary_target():
         own = {key.removeprefix(f"{event.name}_"): value for key, value in measured.items() if event.name in key}
         assert own["reliability"] - own["resolution"] + own["uncertainty"] == pytest.approx(own["brier"])
         assert own["uncertainty"] == pytest.approx(own["rate"] * (1 - own["rate"])), "Brier score of the base rate"
-        true, chance = evaluate.happened(event, holdout.target), holdout.chance(event.name)
+        true, chance = happened(event, holdout.target), holdout.chance(event.name)
         found = honesty.calibration_line(true, chance, holdout.weight)
         assert (own["intercept"], own["slope"]) == pytest.approx(found)
         assert own["ece"] == pytest.approx(honesty.calibration_error(true, chance, holdout.weight))

@@ -11,15 +11,16 @@ import pytest
 
 from feature_store import taskfile
 from feature_store.task import Task
+from serving import realised
 from serving.distribution import group_name
 from serving.predictor import Predictor
 from serving.recall import Joined
+from serving.tally import wilson
+from serving.watch import BETWEEN, SLACK, Watch
 from tests.conftest import ROOT
 from tests.made import READMITTED, STAYED, version
-from training import evaluate, realised
+from training import evaluate
 from training.losses import loss
-from training.realised import wilson
-from training.watch import BETWEEN, SLACK, Watch
 
 BIRTH = taskfile.read(ROOT / "experiments/tasks/birth_weight.yaml")
 SD_G, SHIFT_G, MONTHS = 430.0, -150.0, 100

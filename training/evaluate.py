@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from feature_store.task import Event, Kind, Task
-from serving.distribution import GroupNames
+from feature_store.task import Kind, Task
+from serving.distribution import GroupNames, happened
 from serving.encode import Encoder
 from training import losses, measures
 from training.honesty import brier_parts, has_line, mean
@@ -212,13 +212,3 @@ def by_decile(task: Task, holdout: Holdout) -> list[dict[str, float]]:
             "coverage": mean(holdout.covered[part], share),
         })  # fmt: skip
     return out
-
-
-def happened(event: Event, target: np.ndarray) -> np.ndarray:
-    """(n,) whether the event came true."""
-    if event.below is not None:
-        return np.asarray(target < event.below)
-    if event.at_least is not None:
-        return np.asarray(target >= event.at_least)
-    assert event.between is not None
-    return np.asarray((target >= event.between[0]) & (target < event.between[1]))

@@ -35,7 +35,7 @@ def fit(encoder: Encoder, matrix: np.ndarray, seed: int) -> Familiarity:
     order = np.random.default_rng([seed, 5]).permutation(len(matrix))[:ROWS]
     learn, judge = matrix[order[: (len(order) + 1) // 2]], matrix[order[(len(order) + 1) // 2 :]]
     bins = tuple(_bins(encoder, place, learn[:, place]) for place in range(matrix.shape[1]))
-    codes = np.column_stack([codes_of(one, learn[:, place]) for place, one in enumerate(bins)])
+    codes = np.column_stack([one.codes(learn[:, place]) for place, one in enumerate(bins)])
     sizes = [len(one.edges) + 1 if one.words is None else max(one.words, default=0) + 1 for one in bins]
     sizes = [max(size, 1) for size in sizes]
     parents = _tree(codes, sizes)
@@ -61,13 +61,6 @@ def _bins(encoder: Encoder, place: int, column: np.ndarray) -> Bins:
     known = column[~np.isnan(column)]
     edges = np.unique(np.quantile(known, CUTS, method="inverted_cdf")) if known.size else np.array([])
     return Bins(edges=tuple(edges.tolist()))
-
-
-def codes_of(bins: Bins, column: np.ndarray) -> np.ndarray:
-    """(n,) the bin of each encoded value, as `Bins.of` gives it."""
-    if bins.words is not None:
-        return np.asarray(bins.words, dtype=np.int64)[column.astype(np.int64)]
-    return np.where(np.isnan(column), -1, np.searchsorted(bins.edges, column, side="left"))
 
 
 def _tree(codes: np.ndarray, sizes: list[int]) -> tuple[int, ...]:

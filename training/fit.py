@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from feature_store.task import Budget, Task
-from serving import encode
+from serving import drift, encode
 from serving.bundle import Bundle, Reference
 from serving.ensemble import combine
 from serving.predictor import Predictor
-from training import background, dataset, drift, familiar, missing, splits, trial
+from training import background, dataset, familiar, missing, splits, trial
 from training.dataset import Rows
 from training.engine import Engine
 from training.learn import Learnt, Workshop, learn

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from serving.distribution import happened
 from training import honesty
-from training.evaluate import happened
 from training.figures import style
 from training.figures.seen import Scene
 

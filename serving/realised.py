@@ -8,76 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from feature_store.task import Task
-from serving.distribution import group_name
-from serving.recall import Joined
-from training.evaluate import happened
-from training.watch import Alarm, Watch
-
-Z = 1.959964
-"""Of a 95 % band."""
+from serving.distribution import group_name, happened
+from serving.recall import EVER, Joined
+from serving.tally import Tally, wilson
+from serving.watch import Alarm, Watch
 
 CHUNK = 4096
 
-Estimate = dict[str, float | None]
-"""`value`, `low`, `high`; the ends are None where there is a single row."""
+DAY_US = 86_400_000_000
 
-
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """The 95 % band of a share by Wilson's score interval. n: 1 or more.
-
-    Coverage is a share near 1 of sometimes few rows. The usual p +- 1.96 sqrt(p (1 - p) / n) has no width when all of
-    20 rows are covered, goes beyond 1, and holds the truth in far less than 95 % of cases there; Wilson's does none of
-    it, in closed form, and is not as wide as the exact one of Clopper and Pearson.
-    Source: Brown, Cai and DasGupta 2001, Statistical Science 16(2).
-    """
-    share, z2 = hits / n, Z * Z
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-@dataclass
-class Tally:
-    """Sums over rows of named numbers; n: all rows, counts: by name those that had it."""
-
-    n: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    sums: dict[str, float] = field(default_factory=dict)
-    squares: dict[str, float] = field(default_factory=dict)
-
-    def add(self, facts: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
-        """facts: by name one number or truth a row, NaN where a row has none; rows: the places that count."""
-        self.n += len(rows)
-        for name, values in facts.items():
-            known = np.asarray(values[rows], dtype=float)
-            known = known[~np.isnan(known)]
-            self.counts[name] = self.counts.get(name, 0) + len(known)
-            self.sums[name] = self.sums.get(name, 0.0) + float(known.sum())
-            self.squares[name] = self.squares.get(name, 0.0) + float(np.square(known).sum())
-
-    def mean(self, name: str) -> Estimate:
-        """A mean with its band by the normal approximation."""
-        n = self.counts[name]
-        value = self.sums[name] / n
-        if n < 2:
-            return {"value": value, "low": None, "high": None}
-        half = Z * sqrt(max(self.squares[name] - n * value * value, 0.0) / (n - 1) / n)
-        return {"value": value, "low": value - half, "high": value + half}
-
-    def root(self, name: str) -> Estimate:
-        """The root of a mean of squares, and of its band."""
-        return {key: None if one is None else sqrt(max(one, 0.0)) for key, one in self.mean(name).items()}
-
-    def share(self, name: str) -> Estimate:
-        """A share with its band; see `wilson`."""
-        low, high = wilson(self.sums[name], self.counts[name])
-        return {"value": self.sums[name] / self.counts[name], "low": low, "high": high}
+CHANCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Between the bins of chances for which it is told how often an event came true."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +33,9 @@ class Realised:
     Each part has `n`, `level` (promised) and `coverage` (realised) of intervals or sets, and `events`: of each event
     or class `n`, the `rate` at which it came true, the `mean_chance` that was answered and `brier`. Regression has
     `bias` (answers minus outcomes), `mae` and `rmse` besides, in the target's unit; classes have `accuracy`,
-    `log_loss` and `brier`. overall is None where nothing came back.
+    `log_loss` and `brier`. overall is None where nothing came back; its events have `bins`: of answers with like
+    chances `n`, `mean_chance` and the `rate` at which it came true. days: sums of each day since 1970 (UTC), of all
+    rows that were given: `covered`, and `square` (regression) or `loss`.
     """
 
     task: str
@@ -95,37 +43,76 @@ class Realised:
     groups: dict[str, dict[str, Any]]
     versions: dict[str, dict[str, Any]]
     alarms: list[Alarm]
+    days: dict[int, Tally] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
 
-def measure(task: Task, joined: Iterable[Joined], calibrated: Mapping[str, int] | None = None) -> Realised:
+def measure(
+    task: Task, joined: Iterable[Joined], calibrated: Mapping[str, int] | None = None, since_us: int = EVER
+) -> Realised:
     """Measure answers against their outcomes, which come in the order of `serving.recall.joined`.
 
     calibrated: by cell the rows that its interval or set was made from (`all`: the whole), as the bundle's
-    distribution has them: they say how exact a promise can be (`training.watch`).
+    distribution has them: they say how exact a promise can be (`serving/watch.py`). since_us: what came true before
+    is evidence for the watch, and has its days, but takes no part in the measures.
     """
-    watch, parts = Watch(task, calibrated), dict[tuple[str, str], Tally]()
+    watch, parts, days = Watch(task, calibrated), dict[tuple[str, str], Tally](), dict[int, Tally]()
+    bins: _Bins = {}
     rows = iter(joined)
     while chunk := list(islice(rows, CHUNK)):
         facts, sides = _KINDS[task.kind](task, chunk)
-        places: dict[tuple[str, str], list[int]] = {("overall", ""): list(range(len(chunk)))}
+        by_day: _Facts = {name: facts[name] for name in ("covered", "square", "loss") if name in facts}
+        of_day: dict[int, list[int]] = {}
+        places: dict[tuple[str, str], list[int]] = {}
         for place, (row, side) in enumerate(zip(chunk, sides, strict=True)):
             names = [group_name(group, row.row.get(group.field)) for group in task.groups]
             cell = ",".join(names)
             # A cell that was too small answers from a larger one, which promises nothing of these rows alone.
             watch.see(row.outcome_at_us, row.version, cell if cell == row.answer["group"] else None, side)
-            for part in (("version", row.version), *(("group", name) for name in names)):
-                places.setdefault(part, []).append(place)
+            of_day.setdefault(row.outcome_at_us // DAY_US, []).append(place)
+            if row.outcome_at_us >= since_us:
+                for part in (("overall", ""), ("version", row.version), *(("group", name) for name in names)):
+                    places.setdefault(part, []).append(place)
         for part, inside in places.items():
             parts.setdefault(part, Tally()).add(facts, np.array(inside))
+        for day, inside in of_day.items():
+            days.setdefault(day, Tally()).add(by_day, np.array(inside))
+        _add_to_bins(bins, facts, np.array(places.get(("overall", ""), []), dtype=int))
     told = {part: _told(task, tally) for part, tally in sorted(parts.items())}
     groups, versions = (
         {name: found for (kind, name), found in told.items() if kind == wanted} for wanted in ("group", "version")
     )
-    return Realised(task.task, told.get(("overall", "")), groups, versions, watch.alarms)
+    overall = told.get(("overall", ""))
+    for name, event in (overall or {"events": {}})["events"].items():
+        event["bins"] = [_of_bin(*sums) for (own, _), sums in sorted(bins.items()) if own == name]
+    return Realised(task.task, overall, groups, versions, watch.alarms, days)
+
+
+_Bins = dict[tuple[str, int], tuple[int, float, float]]
+"""By event and bin of chances: rows, the sum of their chances, and how many came true."""
+
+
+def _add_to_bins(bins: _Bins, facts: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
+    for key in facts:
+        name = key.removeprefix("chance of ")
+        if name == key:
+            continue
+        chance, true = facts[key][rows], facts[f"rate of {name}"][rows]
+        place = np.where(np.isnan(chance), -1, np.digitize(chance, CHANCES))
+        for one in np.unique(place[place >= 0]).tolist():
+            inside = place == one
+            n, sum_chance, sum_true = bins.get((name, one), (0, 0.0, 0.0))
+            bins[name, one] = (
+                n + int(inside.sum()), sum_chance + float(chance[inside].sum()), sum_true + float(true[inside].sum())
+            )  # fmt: skip
+
+
+def _of_bin(n: int, chances: float, true: float) -> dict[str, Any]:
+    low, high = wilson(true, n)
+    return {"n": n, "mean_chance": chances / n, "rate": {"value": true / n, "low": low, "high": high}}
 
 
 _Facts = dict[str, np.ndarray]
