@@ -62,7 +62,7 @@ WORDS = {
         "no_answers": "There is no answer in this time.",
         "lost": "Coverage has left its band: of about {of} outcomes up to {day}, {missed} ({share}) lay {side}, where "
         "at most {allowed} are allowed (version {version}, {cell}).",
-        "earlier": "It had left its band {} times before in this time; every time is in --json.",
+        "earlier": "Times that it had left its band before, in this time: {}; --json has each.",
         "drifted": "{field} has drifted from what version {version} was learnt from (index {psi}).",
         "below": "below their interval",
         "above": "above their interval",
