@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, fsum
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,10 @@ class Classes:
     cells: dict[str, Cell]
     chooser: GroupNames = field(repr=False)
 
-    def answer(self, row: np.ndarray, predicted: Sequence[float], level: float | None = None) -> ClassAnswer:
-        """The answer for an encoded row and the ensemble's outputs for it: P(positive) alone, or one chance a class.
+    def answer(self, row: np.ndarray, predicted: Sequence[Sequence[float]], level: float | None = None) -> ClassAnswer:
+        """The answer for an encoded row and its outputs, ensemble by ensemble (`serving.ensemble.ensembles`).
 
-        level: of the set, the Task's if None.
+        predicted: for each ensemble P(positive) alone, or one chance a class. level: of the set, the Task's if None.
         """
         cell = self.chooser.cell(row, self.cells)
         chances = self.chances(predicted)
@@ -60,8 +60,17 @@ class Classes:
         label = self.words[ranked[0][1]]
         return ClassAnswer(chances, label, inside or [label], cell)
 
-    def chances(self, predicted: Sequence[float]) -> list[float]:
-        """The corrected chances, one a class, of the ensemble's outputs for a row."""
+    def chances(self, predicted: Sequence[Sequence[float]]) -> list[float]:
+        """The corrected chances, one a class, of a row's outputs; see `answer`.
+
+        Each ensemble is corrected and then the mean is taken, not the other way round: the correction was learnt from
+        single ensembles, and their mean is less sure than each. By convexity the mean's log loss is no larger than
+        the mean of theirs.
+        """
+        each = [self._corrected(one) for one in predicted]
+        return each[0] if len(each) == 1 else [fsum(chance) / len(each) for chance in zip(*each, strict=True)]
+
+    def _corrected(self, predicted: Sequence[float]) -> list[float]:
         if len(predicted) > 1:
             return self.scaling.of(predicted)
         value = self.scaling.of([1.0 - predicted[0], predicted[0]])[1]

@@ -6,7 +6,7 @@ A row and a batch give the same bits: everything is summed element by element in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -49,6 +49,22 @@ def combine(members: list[Member], matrix: np.ndarray) -> np.ndarray:
     for member in members[1:]:
         total = total + member.weight * member.predict(matrix)
     return total
+
+
+def ensembles(members: list[Member], matrix: np.ndarray) -> np.ndarray:
+    """(n, ensembles, outputs) of all members' first models, of their second ones and so on; their mean is `combine`'s.
+
+    Each is what one fold's out-of-fold predictions were made with. There is one, `combine`'s, where members hold
+    different numbers of models.
+    """
+    sizes = {len(member.models) for member in members}
+    if len(sizes) > 1 or sizes == {1}:
+        return combine(members, matrix)[:, None]
+    of_one = [
+        combine([replace(member, models=member.models[place : place + 1]) for member in members], matrix)
+        for place in range(sizes.pop())
+    ]
+    return np.stack(of_one, axis=1)
 
 
 def _identity(raw: np.ndarray) -> np.ndarray:

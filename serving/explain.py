@@ -18,7 +18,7 @@ from feature_store.errors import NotExplained
 from serving import exact
 from serving.classes import Classes
 from serving.distribution import Distribution
-from serving.ensemble import Member, combine
+from serving.ensemble import Member, combine, ensembles
 from serving.predictor import Predictor
 from serving.shapley import orders, shapley
 
@@ -130,7 +130,7 @@ class _Chances:
         }
 
     def _chances(self, matrix: np.ndarray) -> np.ndarray:
-        predicted = combine(self._members, matrix).tolist()
+        predicted = ensembles(self._members, matrix).tolist()
         return np.array([self._classes.chances(one) for one in predicted]).reshape(-1, len(self._classes.words))
 
 

@@ -19,7 +19,7 @@ from serving import decisions
 from serving.bundle import Bundle
 from serving.classes import Classes
 from serving.distribution import Distribution
-from serving.ensemble import combine
+from serving.ensemble import combine, ensembles
 from serving.familiar import Unfamiliar
 
 
@@ -89,7 +89,7 @@ class Predictor:
     def _classes(self, distribution: Classes, matrix: np.ndarray, working: float) -> Iterator[dict[str, Any]]:
         words, binary, told = distribution.words, self.task.kind == "binary", self._told(working)
         told = {"level": self.task.answers.interval, **told} if told else {}
-        for encoded, predicted in zip(matrix, combine(self.bundle.members, matrix).tolist(), strict=True):
+        for encoded, predicted in zip(matrix, ensembles(self.bundle.members, matrix).tolist(), strict=True):
             answer = distribution.answer(encoded, predicted, working)
             if binary:
                 chances: dict[str, Any] = {"value": answer.chances[1]}

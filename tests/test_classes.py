@@ -40,7 +40,7 @@ def many(values: list[float], scaling: Scaling, level: float = 0.9) -> Classes:
 @settings(max_examples=200, deadline=None)
 @given(chances, scores, st.floats(0.2, 4), st.sampled_from(["identity", "temperature_bias"]), st.floats(0.5, 0.99))
 def test_an_answer_does_not_contradict_itself(predicted, values, slope, method, level):
-    answer = many(values, Softmax(method, (slope,) * 5, (0.1, -0.2, 0.0, 0.3, 0.0)), level).answer(ROW, predicted)
+    answer = many(values, Softmax(method, (slope,) * 5, (0.1, -0.2, 0.0, 0.3, 0.0)), level).answer(ROW, [predicted])
     by_word = dict(zip(PLACES, answer.chances, strict=True))
     assert sum(answer.chances) == pytest.approx(1.0)
     assert by_word[answer.label] == max(answer.chances)
@@ -48,6 +48,16 @@ def test_an_answer_does_not_contradict_itself(predicted, values, slope, method, 
     assert [by_word[word] for word in answer.set] == sorted((by_word[word] for word in answer.set), reverse=True)
     outside = [p for word, p in by_word.items() if word not in answer.set]
     assert max(outside, default=0.0) <= by_word[answer.set[-1]]
+
+
+@settings(deadline=None)
+@given(chances, chances, st.integers(0, 4), st.floats(0.2, 4))
+def test_a_bag_is_corrected_model_by_model_and_loses_no_more_than_they_do(one, other, true, slope):
+    classes = many([0.5], Softmax("temperature_bias", (slope,) * 5, (0.1, -0.2, 0.0, 0.3, 0.0)), 0.9)
+    together, *alone = (classes.answer(ROW, parts).chances for parts in ([one, other], [one], [other]))
+    assert together == pytest.approx(np.mean(alone, axis=0).tolist())
+    losses = [-np.log(max(answer[true], 1e-300)) for answer in (together, *alone)]
+    assert losses[0] <= np.mean(losses[1:]) + 1e-9
 
 
 @settings(deadline=None)
@@ -63,15 +73,17 @@ def test_a_threshold_is_a_count(values, level):
 @given(st.floats(0, 1), st.sampled_from([HONEST, Softmax("platt", (1.7, 1.7), (0.0, -0.4)), STEPS]))
 def test_the_label_is_positive_from_one_half_on(p, scaling):
     chooser = GroupNames(version("binary").bundle.encoder)
-    answer = Classes(("no", "yes"), 0.9, scaling, {ALL: Cell(ALL, np.array([0.2]))}, chooser).answer(ROW, [p])
+    answer = Classes(("no", "yes"), 0.9, scaling, {ALL: Cell(ALL, np.array([0.2]))}, chooser).answer(ROW, [[p]])
     assert (answer.label == "yes") == (answer.chances[1] >= 0.5)
     assert 0.0 <= answer.chances[1] <= 1.0
 
 
 def test_too_few_scores_rule_no_class_out():
-    answer = many([0.1] * 8, Softmax("identity", (1.0,) * 5, (0.0,) * 5)).answer(ROW, [0.9, 0.1, 0.0, 0.0, 0.0])
+    answer = many([0.1] * 8, Softmax("identity", (1.0,) * 5, (0.0,) * 5)).answer(ROW, [[0.9, 0.1, 0.0, 0.0, 0.0]])
     assert len(answer.set) == 5
-    assert many([0.1] * 9, Softmax("identity", (1.0,) * 5, (0.0,) * 5)).answer(ROW, [0.9, 0.1, 0, 0, 0]).set == ["home"]
+    assert many([0.1] * 9, Softmax("identity", (1.0,) * 5, (0.0,) * 5)).answer(ROW, [[0.9, 0.1, 0, 0, 0]]).set == [
+        "home"
+    ]
 
 
 @EVERY
@@ -142,7 +154,7 @@ def test_a_row_costs_a_few_microseconds():
     assert isinstance(made, Classes)
     start = time.perf_counter()
     for _ in range(2000):
-        made.answer(ROW, [0.3])
+        made.answer(ROW, [[0.3]])
     assert (time.perf_counter() - start) / 2000 < 200e-6, "some 5 us on a quiet machine"
 
 
@@ -200,7 +212,7 @@ def test_chances_that_are_too_sure_or_not_sure_enough_are_mended(kind, spoil):
     assert classes.scaling.slopes == pytest.approx((1 / spoil,) * len(classes.words), rel=0.15)
     assert facts["log_loss_after"] < facts["log_loss_before"]
     new_matrix, new_target, new = case(kind, 4000, spoil, seed=5)
-    answered = np.array([classes.answer(row, p).chances for row, p in zip(new_matrix, new.tolist(), strict=True)])
+    answered = np.array([classes.answer(row, [p]).chances for row, p in zip(new_matrix, new.tolist(), strict=True)])
     answered = answered[:, 1:] if kind == "binary" else answered
     assert loss("log_loss", new_target, answered) < loss("log_loss", new_target, new)
     if kind == "binary":
@@ -236,7 +248,7 @@ def test_certain_chances_and_perfect_order_do_not_break_it(kind):
     perfect = (target == 1).astype(float)[:, None] if kind == "binary" else np.eye(5)[target.astype(int)]
     classes, facts = made_of(kind, matrix, target, perfect)
     assert np.isfinite(list(facts["log_losses"].values())).all()
-    assert np.isfinite(classes.answer(matrix[0], perfect[0].tolist()).chances).all()
+    assert np.isfinite(classes.answer(matrix[0], [perfect[0].tolist()]).chances).all()
 
 
 @KINDS
@@ -247,7 +259,7 @@ def test_a_small_group_uses_the_cell_of_all_rows_and_its_rows_are_told(kind):
     assert 0 < facts["cells"]["alone=yes"] < conformal.MIN_CELL
     assert facts["cells"][ALL] == 4000
     alone = matrix[matrix[:, 3] == 1][0]
-    assert classes.answer(alone, oof[0].tolist()).group == ALL
+    assert classes.answer(alone, [oof[0].tolist()]).group == ALL
 
 
 def test_the_same_rows_and_seed_give_the_same_numbers():

@@ -6,7 +6,7 @@ import numpy as np
 
 from serving.classes import Classes
 from serving.encode import UNKNOWN
-from serving.ensemble import combine
+from serving.ensemble import ensembles
 from serving.predictor import Predictor
 
 ROWS, TOTAL, LEAST = 300, 9000, 25
@@ -38,7 +38,7 @@ def costs(predictor: Predictor, matrix: np.ndarray, seed: int) -> dict[str, floa
 def _widths(predictor: Predictor, matrix: np.ndarray) -> list[float]:
     distribution = predictor.bundle.distribution
     if isinstance(distribution, Classes):
-        chances = combine(predictor.bundle.members, matrix).tolist()
+        chances = ensembles(predictor.bundle.members, matrix).tolist()
         return [float(len(distribution.answer(row, own).set)) for row, own in zip(matrix, chances, strict=True)]
     centres, scales = (part.tolist() for part in predictor.centre_and_scale(matrix))
     answers = [distribution.answer(*case) for case in zip(matrix, centres, scales, strict=True)]
