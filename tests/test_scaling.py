@@ -145,8 +145,9 @@ scores = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(scores, st.floats(-0.1, 1.1) | st.integers(0, 9).map(lambda place: place / 9))
+@given(scores, st.floats(-0.1, 1.1).map(lambda x: round(x, 9)) | st.integers(0, 9).map(lambda place: place / 9))
 def test_venn_abers_is_two_isotonic_fits_a_case(rows, score):
+    """Scores are rounded, since scikit-learn takes those that differ by less than 1e-15 for the same."""
     place, positive, counts = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     made = scalings.fit("venn_abers", two(place / 9), positive, counts)
     assert isinstance(made, VennAbers)
