@@ -174,7 +174,7 @@ class Search(Frozen):
     budget: Budget = DEFAULT_BUDGET
     learners: tuple[Learner, ...] = Field(default=LEARNERS, strict=False)
     max_members: int = Field(default=12, ge=1, le=40, description="Configurations in the ensemble at most.")
-    max_row_us: Number = Field(default=2000.0, gt=0, description="Microseconds that the models may take for one row.")
+    max_row_us: Number = Field(default=500.0, gt=0, description="Microseconds that the models may take for one row.")
 
 
 class Baseline(Frozen):
