@@ -27,7 +27,7 @@ def contradictions(raw: Any) -> Iterator[Problem]:
     yield from _short("fields", raw.get("fields"), 1)
     yield from _short("search.learners", _mapping(raw, "search").get("learners"), 1)
     yield from _twice("fields", names)
-    if target.get("name") in names and isinstance(target["name"], str):
+    if isinstance(target.get("name"), str) and target["name"] in names:
         yield Problem(
             f"fields[{names.index(target['name'])}].name",
             f"{target['name']!r} is the target: it would predict itself.",

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -172,6 +172,7 @@ def test_a_target_whose_name_is_no_word_is_told():
         max_leaves=12,
     )
 )
+@example({"fields": [{}]})  # neither target nor field has a name
 def test_no_yaml_makes_the_reader_crash(document):
     try:
         taskfile.parse(json.dumps(document))
