@@ -6,7 +6,7 @@ A row and a batch give the same bits: everything is summed element by element in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -60,11 +60,15 @@ def ensembles(members: list[Member], matrix: np.ndarray) -> np.ndarray:
     sizes = {len(member.models) for member in members}
     if len(sizes) > 1 or sizes == {1}:
         return combine(members, matrix)[:, None]
-    of_one = [
-        combine([replace(member, models=member.models[place : place + 1]) for member in members], matrix)
-        for place in range(sizes.pop())
-    ]
-    return np.stack(of_one, axis=1)
+    total = _stacked(members[0], matrix)
+    for member in members[1:]:
+        total = total + _stacked(member, matrix)
+    return total
+
+
+def _stacked(member: Member, matrix: np.ndarray) -> np.ndarray:
+    """(n, models, outputs) the weighted answers of each of its models."""
+    return member.weight * np.stack([LINKS[member.link](model.predict(matrix)) for model in member.models], axis=1)
 
 
 def _identity(raw: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ LAG_S = 5
 """What is written within the last seconds may still be on its way into the journal, and is counted the next time."""
 
 DAYS, MOST = 30, 5_000
-"""So many answers and outcomes are about a second of work, and a share of 0.9 has a band of 0.8 points."""
+"""Of so many outcomes a share of 0.9 has a band of 0.8 points either side; more would take longer and tell no more."""
 
 
 class Metrics:

@@ -119,7 +119,7 @@ def test_an_altered_correction_with_fitting_digests_is_refused(kind, change, tmp
 def test_a_binary_answer_has_the_keys_of_the_exchange():
     (answer,) = Predictor(version("binary").bundle).answer([{"age": 90, "days": 20, "ward": "medical", "alone": True}])
     assert list(answer) == ["value", "label", "set", "group", "decision", "warnings"]
-    assert answer["value"] > 0.85
+    assert answer["value"] > 0.85  # of such rows 0.97 come true, but there are few to learn from
     assert (answer["label"], answer["set"], answer["group"]) == ("yes", ["yes"], "alone=yes")
 
 

@@ -142,4 +142,4 @@ def test_large_targets_and_many_fields_keep_their_labels():
         for answer in seen.holdout.answers
     ]
     large = replace(seen.holdout, answers=answers, target=1e6 * seen.holdout.target)
-    look(with_holdout(replace(seen, task=seen.task.model_copy(update={"target": target})), large), "zh")
+    assert look(with_holdout(replace(seen, task=seen.task.model_copy(update={"target": target})), large), "zh")

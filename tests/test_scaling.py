@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -121,15 +120,6 @@ def test_a_correction_of_two_classes_is_refused_for_three(method):
     numbers |= {name: [1.0, 1.0, 1.0] for name in ("slopes", "bias") if name in numbers}
     with pytest.raises(ValueError, match="3 classes"):
         scaling_numbers.from_numbers(numbers, 3)
-
-
-@BINARY
-def test_a_correction_costs_a_row_a_few_microseconds(method):
-    made = fitted(method)
-    start = time.perf_counter()
-    for place in range(2000):
-        made.of([1 - place / 2000, place / 2000])
-    assert (time.perf_counter() - start) / 2000 < 100e-6, "1 to 3 us on a quiet machine"
 
 
 @STEPS

@@ -53,7 +53,7 @@ def draw(
         above = codes[:, parent] if parent >= 0 else np.full(count, -1)
         shares = np.exp(-np.array(known.tables[place]))[above]  # -1, unknown, is the last row
         codes[:, place] = _choose(shares, random)
-        codes[random.random(count) < np.mean(_unknown(encoder, place, matrix[:, place])), place] = -1
+        codes[random.random(count) < np.mean(known.bins[place].codes(matrix[:, place]) < 0), place] = -1
     columns = [_values(encoder, known.bins[place], place, codes[:, place], matrix[:, place], random)
                for place in range(len(known.bins))]  # fmt: skip
     return np.column_stack(columns)
@@ -73,11 +73,6 @@ def _choose(shares: np.ndarray, random: np.random.Generator) -> np.ndarray:
     up_to = np.cumsum(shares, axis=1)
     at = random.random(len(shares))[:, None] * up_to[:, -1:]
     return np.asarray(np.minimum((up_to <= at).sum(axis=1), shares.shape[1] - 1))
-
-
-def _unknown(encoder: Encoder, place: int, column: np.ndarray) -> np.ndarray:
-    category = encoder.task.fields[place].type == "category"
-    return np.asarray(column == UNKNOWN if category else np.isnan(column))
 
 
 def _values(

@@ -8,10 +8,7 @@ import pyarrow as pa
 
 
 def give_back() -> None:
-    """Give back what is free; nothing happens where the C library has no `malloc_trim`.
-
-    Measured on 1,000,000 rows of 30 numbers: 890 MB before, 630 MB after the source table was dropped.
-    """
+    """Give back what is free; nothing happens where the C library has no `malloc_trim`."""
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -142,9 +142,7 @@ def train(
         holdout, matrix = _asked(answering, shop.encoder, split)
         guesses |= baseline.predict(task.kind, matrix, laid.plain, pool)
         reigning = champion(registry, task, holdout_id(task, source.digest, seed), holdout.rows, holdout.classes)
-        ground = Ground(holdout.target, holdout.weight, holdout.groups, units(task, split.holdout))
-        rivals = {name: guesses[name] for name in (*task.gate.baselines, next(iter(guesses)))}
-        verdict = gate.judge(task, ground, holdout.predicted, rivals, reigning, seed)
+        verdict = _judged(task, holdout, units(task, split.holdout), guesses, reigning, seed)
         card |= record.measures(task, holdout, guesses, verdict)
         rows = golden.answered(answering, laid.golden)
         bundle = _write(assemble(shop, learnt, card, rows, reference), log.folder / "bundle")
@@ -189,6 +187,20 @@ def _asked(answering: Predictor, encoder: Encoder, split: Split) -> tuple[Holdou
     rows, matrix = encode.as_rows(answering.task, held.columns), encoder.columns(held.columns)
     groups = evaluate.group_names(encoder, matrix)
     return Holdout(rows, held.target, answering.answer(rows), groups, held.weight, held.classes), matrix
+
+
+def _judged(
+    task: Task,
+    holdout: Holdout,
+    together: np.ndarray | None,
+    guesses: dict[str, np.ndarray],
+    reigning: dict[str, np.ndarray],
+    seed: int,
+) -> Verdict:
+    """The gate's verdict against the Task's baselines, the plainest in any case, and the champion."""
+    ground = Ground(holdout.target, holdout.weight, holdout.groups, together)
+    rivals = {name: guesses[name] for name in (*task.gate.baselines, next(iter(guesses)))}
+    return gate.judge(task, ground, holdout.predicted, rivals, reigning, seed)
 
 
 def _checked(task: Task, source: offline.Source) -> list[str]:
