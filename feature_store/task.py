@@ -165,6 +165,7 @@ class Budget(Frozen):
 Learner = Literal["lightgbm", "xgboost", "catboost", "mlp", "linear"]
 LEARNERS: tuple[Learner, ...] = ("lightgbm", "xgboost", "catboost", "mlp", "linear")
 DEFAULT_BUDGET = Budget(seconds=60)
+ROW_US, MOST_ROW_US = 500.0, 2000.0
 
 
 class Search(Frozen):
@@ -174,7 +175,15 @@ class Search(Frozen):
     budget: Budget = DEFAULT_BUDGET
     learners: tuple[Learner, ...] = Field(default=LEARNERS, strict=False)
     max_members: int = Field(default=12, ge=1, le=40, description="Configurations in the ensemble at most.")
-    max_row_us: Number = Field(default=500.0, gt=0, description="Microseconds that the models may take for one row.")
+    max_row_us: Number | None = Field(
+        default=None,
+        gt=0,
+        description="Microseconds that the models may take for one row; 500 a class, at most 2000, if left open.",
+    )
+
+    def row_us_of(self, outputs: int) -> float:
+        """`max_row_us`; left open, more with more classes: boosting grows a tree for each. outputs: 1 or classes."""
+        return self.max_row_us if self.max_row_us is not None else min(ROW_US * outputs, MOST_ROW_US)
 
 
 class Baseline(Frozen):

@@ -123,6 +123,15 @@ def test_bag_or_refit_is_decided_by_rows_that_neither_has_seen(tmp_path, engine)
     assert all(len(member.models) == (4 if kept.way == "bag" else 1) for member in kept.members)
 
 
+def test_without_the_time_to_compare_members_are_fitted_on_all_rows(tmp_path, engine):
+    making, chosen = ready(tmp_path, engine, 1e6)
+    refitting = members.refit_s(making, chosen)
+    heaviest = max(chosen, key=lambda pair: pair[1])[0]
+    kept = members.make(replace(making, left_s=lambda: refitting + heaviest.seconds / 2), chosen)
+    assert kept.way == "refit"
+    assert kept.bag_loss is None
+
+
 def test_a_bag_beyond_the_bound_is_refitted_and_costs_no_more(tmp_path, engine):
     making, chosen = ready(tmp_path, engine, 1.0)
     bound = sum(t.row_us for t, _ in chosen) * 1.5

@@ -65,3 +65,11 @@ def test_a_run_keeps_its_pace_when_it_is_resumed(tmp_path):
     first = RunLog(tmp_path / "run", {"task": "t"}).note("pace", lambda: {"last": 2, "most": None})
     again = RunLog(tmp_path / "run", {"task": "t"}).note("pace", lambda: {"last": 5, "most": None})
     assert first == again == {"last": 2, "most": None}
+
+
+def test_the_fewer_folds_the_more_of_a_budget_is_kept_for_fitting_on_all_rows():
+    shares = [pace.share(folds) for folds in (1, 2, 3, 5, 8)]
+    assert shares == sorted(shares)
+    for folds, searching in zip((1, 2, 3, 5, 8), shares, strict=True):
+        refitting = pace.REFITTING * searching / folds
+        assert searching + refitting + pace.CHOOSING == pytest.approx(1.0)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from feature_store import taskfile
 from feature_store.errors import TaskInvalid
-from feature_store.task import Budget, Task, dumps
+from feature_store.task import Budget, Search, Task, dumps
 from tests.conftest import ROOT
 
 TASKS = sorted((ROOT / "experiments/tasks").glob("*.yaml"))
@@ -196,3 +196,10 @@ def test_the_birth_weight_task_asks_nothing_that_is_known_only_after_labour():
         assert leak not in task.data.sql
     hospital = taskfile.read(Path(ROOT / "experiments/tasks/birth_weight_hospital.yaml"))
     assert "LNH" not in hospital.data.sql
+
+
+@pytest.mark.parametrize(
+    ("said", "outputs", "bound"), [(None, 1, 500.0), (None, 3, 1500.0), (None, 60, 2000.0), (90, 60, 90.0)]
+)
+def test_a_row_of_more_classes_may_take_longer_up_to_a_bound_unless_the_task_says(said, outputs, bound):
+    assert Search(max_row_us=said).row_us_of(outputs) == bound

@@ -16,7 +16,7 @@ from serving.classes import Classes
 from serving.distribution import Distribution
 from serving.encode import Encoder
 from serving.ensemble import Model
-from training import calibrate, conformal, ensemble, members, pace, trial
+from training import calibrate, conformal, covers, ensemble, members, pace, trial
 from training.dataset import Rows
 from training.engine import Engine, Ticket
 from training.ensemble import Bounds, Ensemble
@@ -34,7 +34,7 @@ SCALE = ("lightgbm", {"n_estimators": 400, "num_leaves": 12, "learning_rate": 0.
 SCALE_FOLDS = 5
 
 SEARCHING = 0.85
-"""Of a budget in seconds, the share that the search takes; the rest is for choosing, fitting and calibrating."""
+"""Of a budget in seconds, the share that the pace is set for."""
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 """Places of the rows to fit and to validate, for each fold."""
@@ -107,33 +107,36 @@ def learn(shop: Workshop, rows: Rows, shared: Shared, budget: Budget, progress: 
     rows: to learn from; their columns are not looked at. shared: the same rows, as `Workshop.lay_out` laid them.
     """
     start, task = time.monotonic(), shop.task
-    searching = budget if budget.trials else Budget(seconds=SEARCHING * (budget.seconds or 60.0))
-    if searching.seconds is not None:
-        shared = pace.at(shared, shop.log.note("pace", partial(pace.paced, shared, shop.engine, searching.seconds)))
+    searching = budget
+    if not budget.trials:
+        seconds = budget.seconds or 60.0
+        shared = pace.at(shared, shop.log.note("pace", partial(pace.paced, shared, shop.engine, SEARCHING * seconds)))
+        searching = Budget(seconds=pace.share(len(shared.folds())) * seconds)
     trials = Search(shop.engine, shared, shop.log, searching, task.search.learners, shop.seed, progress).run()
     progress.stage("choose")
     seen = np.sort(np.concatenate([valid for _, valid in shared.folds()]))
     judged, matrix = replace(rows, columns={}).take(seen), shared.arrays()["matrix"][seen]
     good = sorted((t for t in trials if t.loss is not None), key=lambda t: t.number)
     oofs = [shop.log.oof(t)[seen] for t in good]
-    best = _choose(shop, judged, good, oofs)
+    bounds = Bounds(task.search.max_members, task.search.row_us_of(shared.outputs))
+    best = _choose(shop, judged, good, oofs, bounds)
     chosen = [(good[index], weight) for index, weight in best.weights.items()]
     oof = np.asarray(sum(weight * oofs[index] for index, weight in best.weights.items()))
     progress.ensemble(best.loss)
     progress.stage("calibrate", "making the members and calibrating")
     # What answers is calibrated while the members are made: neither waits for the other.
     size = None if task.kind != "regression" else _begin_size(shop, judged, matrix, oof)
-    making = Making(shop.engine, shared, shop.log, task.search.max_row_us, _clock(budget, start))
+    making = Making(shop.engine, shared, shop.log, bounds.row_us, _clock(budget, start))
     kept = members.make(making, chosen)
+    kept = replace(kept, members=covers.counted(kept.members, matrix))
     answering = _classes(shop, judged, matrix, oof) if size is None else _values(shop, judged, matrix, oof, size)
     return Learnt(trials, chosen, best, kept, answering, shared)
 
 
-def _choose(shop: Workshop, rows: Rows, trials: list[Trial], oofs: list[np.ndarray]) -> Ensemble:
-    search = shop.task.search
-    found = ensemble.candidates(search.metric, rows.target, rows.weight, oofs, [trial.row_us for trial in trials])
-    names = [trial.learner for trial in trials]
-    return ensemble.select(found, names, Bounds(search.max_members, search.max_row_us), shop.seed)
+def _choose(shop: Workshop, rows: Rows, trials: list[Trial], oofs: list[np.ndarray], bounds: Bounds) -> Ensemble:
+    metric, costs = shop.task.search.metric, [trial.row_us for trial in trials]
+    found = ensemble.candidates(metric, rows.target, rows.weight, oofs, costs)
+    return ensemble.select(found, [trial.learner for trial in trials], bounds, shop.seed)
 
 
 def _clock(budget: Budget, start: float) -> Callable[[], float | None]:
@@ -160,7 +163,7 @@ def _values(shop: Workshop, rows: Rows, matrix: np.ndarray, oof: np.ndarray, siz
     scale = None
     if found.uses_scale:
         packed = shop.engine.result(shop.engine.submit(trial.refit, shared, *SCALE, sized.rounds))
-        scale = trial.unpack(packed, matrix.shape[1])[0][0]
+        scale = covers.count(trial.unpack(packed, matrix.shape[1])[0][0], covers.sample(matrix))
     return Answering(found.distribution, scale, found.floor, found.group_rows, {})
 
 

@@ -49,14 +49,15 @@ def make(making: Making, chosen: Chosen) -> Kept:
     """
     folds = len(making.shared.folds())
     size = bag_size(chosen, folds, making.max_row_us)
-    if _too_late(making, chosen, folds):
+    refitting = refit_s(making, chosen)
+    if _lacks(making, refitting):
         return Kept(_bags(making, chosen, max(size, 1)), "bag", "no time was left to fit on all rows")
     if size < 2 or size < folds / 2:
         why = "one fold was validated" if folds < 2 else f"a bag would take more than {making.max_row_us:g} us a row"
         return Kept(_refits(making, chosen), "refit", why)
     heaviest, _ = max(chosen, key=lambda pair: pair[1])
-    if folds < 3 or _seconds(making, heaviest.seconds):
-        return Kept(_bags(making, chosen, size), "bag", "averaging usually gains more than the rows of one more fold")
+    if folds < 3 or _lacks(making, refitting + heaviest.seconds):
+        return Kept(_refits(making, chosen), "refit", "one model of all rows is usually the better one, and faster")
     packed = making.log.models(heaviest)
     ticket = making.engine.submit(
         trial.bag_or_refit, making.shared, heaviest.learner, heaviest.config, heaviest.rounds, packed
@@ -73,14 +74,15 @@ def bag_size(chosen: Chosen, folds: int, max_row_us: float) -> int:
     return max(0, min(folds, int(max_row_us // one) if one > 0 else folds))
 
 
-def _too_late(making: Making, chosen: Chosen, folds: int) -> bool:
-    slots = max(making.engine.slots, 1)
+def refit_s(making: Making, chosen: Chosen) -> float:
+    """Seconds that fitting on all rows takes, about."""
+    slots, folds = max(making.engine.slots, 1), making.shared.folds()
     longest = max(trial.seconds for trial, _ in chosen)
-    more = len(making.shared.arrays()["target"]) / np.mean([len(fit) for fit, _ in making.shared.folds()])
-    return _seconds(making, max(longest, sum(trial.seconds for trial, _ in chosen) / slots) * float(more) / folds)
+    more = len(making.shared.arrays()["target"]) / np.mean([len(fit) for fit, _ in folds])
+    return max(longest, sum(trial.seconds for trial, _ in chosen) / slots) * float(more) / len(folds)
 
 
-def _seconds(making: Making, needed: float) -> bool:
+def _lacks(making: Making, needed: float) -> bool:
     """Whether so many seconds are more than are left."""
     left = making.left_s()
     return left is not None and needed > left
