@@ -25,19 +25,26 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from experiments import catalog
 from feature_store import offline
 from feature_store.settings import from_environment
 from feature_store.task import Budget, Task
 from serving import encode
-from serving.distribution import Distribution, GroupNames
-from training import conformal, dataset, evaluate, splits
+from serving.distribution import Distribution, GroupNames, happened
+from serving.encode import Encoder
+from training import conformal, dataset, evaluate, honesty, splits
 from training.dataset import Rows
 from training.fit import fit
 
 OUT, RESULTS = Path("docs/benchmarks/intervals.md"), Path("docs/benchmarks/intervals.jsonl")
 LEVELS = (0.9, 0.8)
+QUANTILES = np.arange(1, 50) / 50
+"""Levels over which the pinball loss is averaged: twice its mean is the CRPS, about."""
+
 TRAIN, TEST, FOLDS = 20_000, 10_000, 5
 LEAST = 300
 CONFIG: dict[str, Any] = {"n_estimators": 300, "num_leaves": 31, "learning_rate": 0.04, "min_child_samples": 30,
@@ -109,7 +116,7 @@ def rivals(task: Task, rows: Rows, seed: int, peers: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "rows.npz", matrix=matrix, target=train.target, fold=fold, test=asked, cell=own, oof=oof,
-                 test_cell=theirs, size=np.maximum(size, found.floor), centre=centre, levels=np.array(LEVELS),
+                 quantiles=QUANTILES, test_cell=theirs, size=np.maximum(size, found.floor), centre=centre, levels=np.array(LEVELS),
                  test_size=np.maximum(test_size, found.floor))  # fmt: skip
         (folder / "config.json").write_text(json.dumps({**CONFIG, "random_state": seed}))
         script = Path(__file__).absolute().parent / "contestants/with_intervals.py"
@@ -118,10 +125,26 @@ def rivals(task: Task, rows: Rows, seed: int, peers: Path) -> dict[str, Any]:
         for method in list(METHODS)[1:]:
             answers[method] = (theirs_[f"{method}_low"], theirs_[f"{method}_high"])
             seconds[method] = theirs_[f"{method}_seconds"].tolist()
+        whole = {"crepes": theirs_["crepes_quantiles"]}
+    own_cells = [found.distribution.cells[name] for name in cells]
+    scores = np.array([[cell.reaching(float(level)) for level in QUANTILES] for cell in own_cells])[theirs]
+    whole["ours"] = centre[:, None] + scale[:, None] * scores
     groups = [set(one) for one in evaluate.group_names(encoder, asked)]
     preterm = asked[:, list(task.by_name).index("gestation_weeks")] < 37
-    return {method: {**measured(test.target, *answers[method], groups, preterm), "seconds": seconds[method]}
-            for method in METHODS}  # fmt: skip
+    out = {method: {**measured(test.target, *answers[method], groups, preterm), "seconds": seconds[method]}
+           for method in METHODS}  # fmt: skip
+    for method, quantiles in whole.items():
+        out[method]["crps"] = crps(test.target, quantiles)
+    return out
+
+
+def crps(target: np.ndarray, quantiles: np.ndarray) -> float:
+    """The continuous ranked probability score, in the target's unit, of (n, levels) quantiles at QUANTILES.
+
+    Twice the mean pinball loss: Gneiting and Raftery 2007, JASA 102(477), section 4.2.
+    """
+    off = target[:, None] - quantiles
+    return float(2 * np.mean(np.maximum(QUANTILES * off, (QUANTILES - 1) * off)))
 
 
 def crossed(
@@ -194,7 +217,52 @@ def promise(task: Task, rows: Rows, seed: int) -> dict[str, Any]:
     groups = [set(one) for one in evaluate.group_names(encoder, asked)]
     preterm = asked[:, list(task.by_name).index("gestation_weeks")] < 37
     low, high = ends(distribution, asked, centre, scale)
-    return {"ours": measured(split.holdout.target, low, high, groups, preterm), "answer_us": 1e6 * cost}
+    answers = [distribution.answer(*case) for case in zip(asked, centre.tolist(), scale.tolist(), strict=True)]
+    return {
+        "ours": measured(split.holdout.target, low, high, groups, preterm),
+        "answer_us": 1e6 * cost,
+        "events": {
+            event.name: judged(
+                happened(event, split.train.target),
+                happened(event, split.holdout.target),
+                np.array([answer.events[event.name] for answer in answers]),
+                *(plain(encoder, part.columns) for part in (split.train, split.holdout)),
+            )
+            for event in task.answers.events
+        },
+    }
+
+
+def judged(
+    before: np.ndarray, true: np.ndarray, chance: np.ndarray, train: np.ndarray, asked: np.ndarray
+) -> dict[str, float]:
+    """Calibration and Brier scores of an event's chances, of the base rate and of a logistic regression.
+
+    before, true: (n,) and (m,) whether it happened in training and holdout rows; train, asked: their `plain` columns.
+    """
+    intercept, slope = honesty.calibration_line(true, chance)
+    rival = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, before)
+    return {
+        "slope": slope,
+        "intercept": intercept,
+        "brier": float(np.mean((chance - true) ** 2)),
+        "base_rate": float(np.mean((before.mean() - true) ** 2)),
+        "logistic": float(np.mean((rival.predict_proba(asked)[:, 1] - true) ** 2)),
+    }
+
+
+def plain(encoder: Encoder, columns: dict[str, Any]) -> np.ndarray:
+    """(n, more columns) for a logistic regression: words as columns, unknown numbers as the middle and a mark."""
+    matrix, out = encoder.columns(columns), []
+    for place, field in enumerate(encoder.task.fields):
+        column = matrix[:, place]
+        if field.type == "category":
+            out += [column == code for code in range(len(encoder.categories[field.name]) + 1)]
+        else:
+            low, high = encoder.ranges.get(field.name, (0.0, 1.0))
+            unknown = np.isnan(column)
+            out += [np.where(unknown, (low + high) / 2, column), unknown]
+    return np.column_stack(out).astype(float)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------
@@ -239,6 +307,8 @@ def _rivals(records: list[dict[str, Any]]) -> list[str]:
         for method in ("mapie_cqr", "mapie_cv_plus"):
             ratio = ours / np.array([record[method][level]["winkler"] for record in records])
             lines.append(f"Winkler score relative to {METHODS[method]}, split by split: {_band(ratio, '.4f')}.\n")
+    scores = {method: _band([record[method]["crps"] for record in records], ".1f") for method in ("ours", "crepes")}
+    lines.append(f"CRPS, g (intervals alone have none): Gancao {scores['ours']}, crepes {scores['crepes']}.\n")
     return lines
 
 
@@ -259,7 +329,22 @@ def _promise(records: list[dict[str, Any]]) -> list[str]:
             far = max(covered, key=lambda value: abs(value - float(level)))
             lines.append(f"| {float(level):.0%} | {name} | {np.mean(covered):.4f} | {far:.4f} | {len(covered)} |")
     cost = _band([record["answer_us"] for record in records], ".1f")
-    return [*lines, f"\nInterval, value and three events of a row, beyond the models: {cost} µs."]
+    return [*lines, f"\nInterval, value and three events of a row, beyond the models: {cost} µs.\n", *_events(records)]
+
+
+def _events(records: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "## Events\n\nOn the same splits: calibration slope and intercept of the chances (1 and 0 are honest), and the "
+        "Brier score beside that of a logistic regression of the same fields, both relative to the base rate's.\n",
+        "| event | slope | intercept | Gancao | logistic regression |",
+        "|---|---|---|---|---|",
+    ]
+    for name in records[0]["events"]:
+        found = [record["events"][name] for record in records]
+        line = [_band([one[key] for one in found], ".3f") for key in ("slope", "intercept")]
+        brier = [_band([one[key] / one["base_rate"] for one in found], ".4f") for key in ("brier", "logistic")]
+        lines.append(f"| {name} | {' | '.join([*line, *brier])} |")
+    return lines
 
 
 def _band(values: Any, form: str) -> str:

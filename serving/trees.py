@@ -15,7 +15,7 @@ import numpy as np
 
 from feature_store.errors import BundleRefused
 
-_FLOAT64, _RAW_SCORE, _CONTRIBUTIONS, _ROW_MAJOR = 1, 1, 3, 1
+_FLOAT64, _RAW_SCORE, _LEAF, _CONTRIBUTIONS, _ROW_MAJOR = 1, 1, 2, 3, 1
 _PARAMETERS = b"num_threads=1"
 
 
@@ -57,6 +57,7 @@ class Trees:
         self._row = np.empty(width)
         self._row_pointer = self._row.ctypes.data_as(ctypes.c_void_p)
         self.outputs, self._length = outputs.value, ctypes.c_int64()
+        self._trees = rounds.value * outputs.value
         self._out = (ctypes.c_double * self.outputs)()
         _call(
             "LGBM_BoosterPredictForMatSingleRowFastInit",
@@ -94,6 +95,10 @@ class Trees:
         flat = self._batch(matrix, _CONTRIBUTIONS, self.outputs * (self.width + 1))
         split = flat.reshape(len(flat), self.outputs, self.width + 1)
         return split[:, :, :-1].transpose(0, 2, 1), split[0, :, -1]
+
+    def leaves(self, matrix: np.ndarray) -> np.ndarray:
+        """(n, trees) the leaf that each row of (n, width) reaches in each tree; n is 1 or more."""
+        return self._batch(matrix, _LEAF, self._trees).astype(np.int64)
 
     def _batch(self, matrix: np.ndarray, kind: int, width: int) -> np.ndarray:
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)

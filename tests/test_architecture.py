@@ -17,7 +17,7 @@ DOORS = {
     "mlflow": {"training/track.py", "serving/fetch.py"},
     "duckdb": {"feature_store/offline.py"},
     "ray": {"training/ray_engine.py"},
-    "lightgbm": {"training/boosters.py", "training/covers.py"},
+    "lightgbm": {"training/boosters.py"},
     "catboost": {"training/boosters.py"},
     "xgboost": {"training/boosters.py"},
     "sqlite3": {

@@ -5,10 +5,8 @@ Translated trees, and those turned back onto categories, come without. The count
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-import lightgbm
 import numpy as np
 
 from serving.ensemble import Member, Model
@@ -36,7 +34,7 @@ def count(model: Model, rows: np.ndarray) -> Model:
     """The model with counts, if it is of trees and lacks them. A leaf that no row reaches counts as one row."""
     if not isinstance(model, Trees) or np.isfinite(model.contributions(rows[:1])[0]).all():
         return model
-    return Trees(with_counts(model.text, _reached(model.text, rows)), model.width)
+    return Trees(with_counts(model.text, _reached(model, rows)), model.width)
 
 
 def with_counts(text: str, reached: list[np.ndarray]) -> str:
@@ -71,18 +69,11 @@ def _sums(left: list[int], right: list[int], leaves: np.ndarray) -> list[int]:
     return found
 
 
-def _reached(text: str, rows: np.ndarray) -> list[np.ndarray]:
-    booster = lightgbm.Booster(model_str=text)
-    sizes = [int(line.removeprefix("num_leaves=")) for line in text.split("\n") if line.startswith("num_leaves=")]
-    found = [np.zeros(size, dtype=np.int64) for size in sizes]
-    for leaves in _chunks(booster, rows):
-        for tree, size in enumerate(sizes):
-            found[tree] += np.bincount(leaves[:, tree], minlength=size)
-    return found
-
-
-def _chunks(booster: lightgbm.Booster, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """(m, trees) the leaf of each row in each tree, some rows at a time."""
+def _reached(model: Trees, rows: np.ndarray) -> list[np.ndarray]:
+    lines = (line for line in model.text.split("\n") if line.startswith("num_leaves="))
+    found = [np.zeros(int(line.removeprefix("num_leaves=")), dtype=np.int64) for line in lines]
     for start in range(0, len(rows), CHUNK):
-        found = np.asarray(booster.predict(rows[start : start + CHUNK], pred_leaf=True))
-        yield found.reshape(len(found), -1).astype(np.int64)
+        leaves = model.leaves(rows[start : start + CHUNK])
+        for tree, own in enumerate(found):
+            own += np.bincount(leaves[:, tree], minlength=len(own))
+    return found

@@ -3,8 +3,10 @@
     python with_intervals.py FOLDER
 
 FOLDER/rows.npz: matrix, target, fold of the training rows; test matrix; cell, test_cell (Mondrian, as numbers); oof,
-size (out-of-fold predictions and predicted sizes of residuals); centre, test_size (of the test rows); levels.
-Writes FOLDER/answers.npz: for each method `low` and `high` (levels, test rows) and seconds to fit and to answer.
+size (out-of-fold predictions and predicted sizes of residuals); centre, test_size (of the test rows); levels;
+quantiles (levels at which whole distributions are compared).
+Writes FOLDER/answers.npz: for each method `low` and `high` (levels, test rows) and seconds to fit and to answer; and
+`crepes_quantiles`.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def main() -> None:
         low, high = ask()
         out |= {f"{name}_low": low, f"{name}_high": high,
                 f"{name}_seconds": [fitted - started, time.perf_counter() - fitted]}  # fmt: skip
-    np.savez(folder / "answers.npz", **out)
+    np.savez(folder / "answers.npz", crepes_quantiles=quantiles(rows), **out)
 
 
 def _model(config: dict[str, Any], **more: Any) -> lightgbm.LGBMRegressor:
@@ -92,9 +94,24 @@ def cv_plus(rows: Any, config: dict[str, Any]) -> Any:
     return ask
 
 
+def _system(rows: Any) -> ConformalPredictiveSystem:
+    return ConformalPredictiveSystem().fit(rows["target"] - rows["oof"], sigmas=rows["size"], bins=rows["cell"])
+
+
+def quantiles(rows: Any) -> np.ndarray:
+    """(n, quantile levels) of crepes' distributions."""
+    percent = 100 * rows["quantiles"]
+    low, high = percent[percent <= 50], percent[percent > 50]
+    found = _system(rows).predict_percentiles(
+        rows["centre"], sigmas=rows["test_size"], bins=rows["test_cell"],
+        lower_percentiles=low.tolist(), higher_percentiles=high.tolist(),
+    )  # fmt: skip
+    return np.asarray(found)
+
+
 def crepes(rows: Any, config: dict[str, Any]) -> Any:
     """crepes' conformal predictive system on our out-of-fold residuals, sizes and cells."""
-    system = ConformalPredictiveSystem().fit(rows["target"] - rows["oof"], sigmas=rows["size"], bins=rows["cell"])
+    system = _system(rows)
 
     def ask() -> tuple[np.ndarray, np.ndarray]:
         ends = [
