@@ -115,9 +115,21 @@ def rivals(task: Task, rows: Rows, seed: int, peers: Path) -> dict[str, Any]:
                    for part in (matrix, asked))  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.savez(folder / "rows.npz", matrix=matrix, target=train.target, fold=fold, test=asked, cell=own, oof=oof,
-                 quantiles=QUANTILES, test_cell=theirs, size=np.maximum(size, found.floor), centre=centre, levels=np.array(LEVELS),
-                 test_size=np.maximum(test_size, found.floor))  # fmt: skip
+        laid = {
+            "matrix": matrix,
+            "target": train.target,
+            "fold": fold,
+            "test": asked,
+            "cell": own,
+            "test_cell": theirs,
+            "oof": oof,
+            "centre": centre,
+            "size": np.maximum(size, found.floor),
+            "test_size": np.maximum(test_size, found.floor),
+            "levels": np.array(LEVELS),
+            "quantiles": QUANTILES,
+        }
+        np.savez(folder / "rows.npz", allow_pickle=False, **laid)
         (folder / "config.json").write_text(json.dumps({**CONFIG, "random_state": seed}))
         script = Path(__file__).absolute().parent / "contestants/with_intervals.py"
         subprocess.run([str((peers / "intervals/bin/python").absolute()), str(script), str(folder)], check=True)
