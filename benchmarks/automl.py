@@ -50,7 +50,7 @@ def main() -> None:
     board = Board(records, choice.systems, choice.tables)
     if not board.tables:
         sys.exit("No table has been run by all these systems yet, so there is nothing to write.")
-    write(board)
+    write(board, Board(records, list(SYSTEMS), choice.tables))
 
 
 def _arguments() -> argparse.Namespace:
@@ -124,13 +124,13 @@ def time_left(missing: list[Run], done: list[Record], budget_s: float) -> str:
     return f"{total / 3600:.1f} h left" if total > 5400 else f"{total / 60:.0f} min left"
 
 
-def write(board: Board) -> None:
-    """The page, the picture and, when Gancao itself has run, the README's block."""
+def write(board: Board, wider: Board) -> None:
+    """The page, the picture and, when Gancao itself has run, the README's block. wider: of all systems."""
     titles = {name: system.title for name, system in SYSTEMS.items()}
     words = [word for word in sys.argv[1:] if word != "--write-only"]
     command = " ".join(["python -m benchmarks.automl", *map(shlex.quote, words)])
     PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(automl_report.page(board, titles, command, machine()), encoding="utf-8")
+    PAGE.write_text(automl_report.page(board, wider, titles, command, machine()), encoding="utf-8")
     automl_plot.draw(board, titles, PICTURE)
     print(f"wrote {PAGE} and {PICTURE}")
     if OWN in board.systems:

@@ -13,8 +13,9 @@ MEASURES = {"rmse": "RMSE", "mae": "MAE", "auc": "1 - AUC", "log_loss": "log los
 MARKS = ("<!-- automl -->", "<!-- /automl -->")
 
 
-def page(board: Board, titles: Mapping[str, str], command: str, machine: str) -> str:
-    """The whole page as markdown. titles: what people read for a system."""
+def page(board: Board, wider: Board, titles: Mapping[str, str], command: str, machine: str) -> str:
+    """The whole page as markdown. wider: of more systems, on those splits that they have run on too; titles: what
+    people read for a system."""
     sections = [
         f"# Beside other AutoML systems\n\nMade by `{command}` on {datetime.now(UTC):%Y-%m-%d}; {machine}.\n",
         terms(board),
@@ -23,11 +24,20 @@ def page(board: Board, titles: Mapping[str, str], command: str, machine: str) ->
         "## Error relative to LightGBM defaults\n\n" + relative(board, titles),
         "## Error\n\n" + absolute(board, titles),
         "## Ranks\n\n" + ranks(board, titles),
+        beside(board, wider, titles),
         "## What it costs\n\n" + costs(board, titles),
         versions(board, titles),
         failures(board, titles),
     ]
     return "\n".join(section for section in sections if section)
+
+
+def beside(board: Board, wider: Board, titles: Mapping[str, str]) -> str:
+    """The systems that ran on fewer splits, with all others on the same; "" where there are none."""
+    if set(wider.systems) <= set(board.systems):
+        return ""
+    head = f"## All systems\n\nError relative to LightGBM defaults on {_splits(wider)} that all have run on.\n\n"
+    return head + relative(wider, titles) + "\n" + ranks(wider, titles)
 
 
 def readme(text: str, board: Board, titles: Mapping[str, str]) -> str:

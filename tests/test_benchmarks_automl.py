@@ -121,6 +121,11 @@ def board(records: list[dict]) -> Board:
     return Board(records, list(automl_run.SYSTEMS), sorted({r["table"] for r in records}))
 
 
+def told(results: Board, wider: Board | None = None) -> str:
+    """The page of a board."""
+    return automl_report.page(results, wider or results, TITLES, "python -m benchmarks.automl", "a machine")
+
+
 def one_split() -> Board:
     """A win, a tie within the test rows' noise, a loss, and a rival that fails."""
     return board(
@@ -141,7 +146,7 @@ def one_split() -> Board:
 def test_with_one_split_a_tie_is_what_the_test_rows_cannot_tell_apart_and_the_page_says_so():
     results = one_split()
     assert results.first == {"a_win": ["gancao"], "b_tie": ["lightgbm", "gancao"], "c_loss": ["lightgbm"]}
-    page = automl_report.page(results, TITLES, "python -m benchmarks.automl", "a machine")
+    page = told(results)
     assert "first, or not told apart from the first, on 2 of 3 tables" in page
     assert "its mean error is the smallest on 1." in page
     assert "1 split each" in page
@@ -149,7 +154,7 @@ def test_with_one_split_a_tie_is_what_the_test_rows_cannot_tell_apart_and_the_pa
 
 
 def test_losses_stand_on_the_page_as_plainly_as_wins():
-    page = automl_report.page(one_split(), TITLES, "python -m benchmarks.automl", "a machine")
+    page = told(one_split())
     assert "Behind beyond the noise on c_loss." in page
     assert "- Behind LightGBM defaults beyond the noise: 1 (c_loss); in the mean: 2 (b_tie, c_loss)." in page
     assert "| c_loss (RMSE) | 1.111 | **1.000** | failed (1 of 1) |" in page
@@ -159,7 +164,7 @@ def test_a_failure_is_ranked_last_and_told_with_its_reason():
     results = one_split()
     assert results.ranked("c_loss") == ["lightgbm", "gancao"]
     assert results.rank("autogluon_best") == pytest.approx((2 + 3 + 3) / 3)
-    page = automl_report.page(results, TITLES, "python -m benchmarks.automl", "a machine")
+    page = told(results)
     assert "- AutoGluon best on c_loss, seed 0: not done after 240 s" in page
 
 
@@ -176,10 +181,22 @@ def test_with_five_splits_the_noise_is_that_of_the_splits():
     shaky += [record("lightgbm", "b", 11.0 - 2.0 * (seed % 2), seed) for seed in range(5)]
     results = board([*steady, *shaky])
     assert results.first == {"a": ["gancao"], "b": ["gancao", "lightgbm"]}
-    page = automl_report.page(results, TITLES, "python -m benchmarks.automl", "a machine")
+    page = told(results)
     assert "5 splits each" in page
     assert "t interval over the splits" in page
     assert "**0.902** (0.900–0.904)" in automl_report.relative(board([*steady]), TITLES)
+
+
+def test_systems_that_ran_on_fewer_splits_stand_beside_all_others_on_these():
+    both = [
+        record(system, "a", loss, seed) for system, loss in (("gancao", 9.0), ("lightgbm", 10.0)) for seed in (0, 1)
+    ]
+    wider = board([*both, record("lightautoml", "a", 8.0)])
+    page = told(board(both), wider)
+    assert "2 splits each" in page
+    assert "relative to LightGBM defaults on 1 split that all have run on" in page
+    assert "| a (RMSE) | 0.900 | 1.000 | **0.800** |" in page
+    assert "## All systems" not in told(board(both))
 
 
 def test_the_interval_over_splits_is_the_corrected_one():
@@ -214,7 +231,7 @@ def test_the_readme_keeps_all_but_the_block_between_its_marks():
 
 
 def test_without_gancaos_own_runs_the_page_says_that_they_are_missing():
-    page = automl_report.page(board([record("lightgbm", "a", 1.0)]), TITLES, "python -m benchmarks.automl", "a machine")
+    page = told(board([record("lightgbm", "a", 1.0)]))
     assert "Gancao itself has not run" in page
 
 
