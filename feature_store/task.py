@@ -178,7 +178,7 @@ class Search(Frozen):
     max_row_us: Number | None = Field(
         default=None,
         gt=0,
-        description="Microseconds that the models may take for one row; left open 500, and 1000 for three classes or more.",
+        description="Microseconds that the models may take for one row; left open 500, of three classes or more 1000.",
     )
 
     def row_us_of(self, outputs: int) -> float:
