@@ -128,6 +128,7 @@ def rivals(task: Task, rows: Rows, seed: int, peers: Path) -> dict[str, Any]:
             "test_size": np.maximum(test_size, found.floor),
             "levels": np.array(LEVELS),
             "quantiles": QUANTILES,
+            "limits": np.array(task.target.limits),
         }
         np.savez(folder / "rows.npz", allow_pickle=False, **laid)
         (folder / "config.json").write_text(json.dumps({**CONFIG, "random_state": seed}))
@@ -296,10 +297,11 @@ def page(records: list[dict[str, Any]]) -> str:
 
 def _rivals(records: list[dict[str, Any]]) -> list[str]:
     lines = [
-        f"## Beside MAPIE and crepes\n\n{len(records)} splits of {TRAIN:,} births to learn from and {TEST:,} to judge; "
+        f"## Beside MAPIE and crepes\n\n{len(records)} split(s), {TRAIN:,} births to learn from and {TEST:,} to judge; "
         "the same LightGBM configuration and folds. Means over the splits (lowest to highest). Worst group: of the "
         f"Task's groups with {LEAST} rows or more, the one whose coverage is farthest below the level. A row: "
-        "microseconds to answer it, models not counted for Gancao and crepes, which share them; counted for MAPIE.\n"
+        "microseconds to answer it, models not counted for Gancao and crepes, which share them; counted for MAPIE. "
+        "Cells with too few rows have the target's limits from crepes, and from Gancao the scores of a larger cell.\n"
     ]
     for level in map(str, LEVELS):
         lines += [
@@ -326,7 +328,7 @@ def _rivals(records: list[dict[str, Any]]) -> list[str]:
 
 def _promise(records: list[dict[str, Any]]) -> list[str]:
     lines = [
-        f"## The promise\n\n{len(records)} splits of the whole table, 80 % to learn from, `training.fit` of 3 trials: "
+        f"## The promise\n\n{len(records)} split(s) of the table, 80 % to learn from, 3 trials of `training.fit`: "
         f"coverage, mean and the split farthest from the level; groups with {LEAST} holdout rows or more.\n",
         "| level | group | mean | farthest | splits |",
         "|---|---|---|---|---|",

@@ -7,7 +7,9 @@ bundle it is sorted numbers; here a quantile is one index and a probability one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil, floor
@@ -39,11 +41,16 @@ class Cell:
         """The same for an answer that is as often too high as too low."""
         return float(np.median(self.scores))
 
+    @cached_property
+    def ordered(self) -> array[float]:
+        """The scores for a single search, which numpy makes dearer than it is."""
+        return array("d", self.scores.astype(float).tobytes())
+
     def quantile(self, level: float) -> float:
         """The score that a new case stays at or below with probability `level` (rounded outwards)."""
-        n = len(self.scores)
+        n = len(self.ordered)
         rank = ceil((n + 1) * level - 1e-9) if level > 0.5 else floor((n + 1) * level + 1e-9)
-        return float(self.scores[min(max(rank, 1), n) - 1])
+        return self.ordered[min(max(rank, 1), n) - 1]
 
     def reaching(self, level: float) -> float:
         """The smallest score that a new case stays at or below with probability `level` or more; at most the largest.
@@ -60,8 +67,7 @@ class Cell:
 
     def below(self, score: float) -> float:
         """P(a new score < `score`), in (0, 1): never certain, with (n + 1) possible places."""
-        n = len(self.scores)
-        return (int(np.searchsorted(self.scores, score)) + 0.5) / (n + 1)
+        return (bisect_left(self.ordered, score) + 0.5) / (len(self.ordered) + 1)
 
 
 SLACK = 1e-12
@@ -174,7 +180,8 @@ class GroupNames:
     def __init__(self, encoder: Encoder) -> None:
         position = {item.name: index for index, item in enumerate(encoder.task.fields)}
         self._groups = [(group, position[group.field], encoder) for group in encoder.task.groups]
-        self._known: dict[tuple[str, ...], str] = {}
+        self._places = [(position[group.field], group.cuts) for group in encoder.task.groups]
+        self._known: dict[tuple[float, ...], str] = {}
 
     def of(self, row: np.ndarray) -> tuple[str, ...]:
         """One name a declared group, in the Task's order."""
@@ -182,11 +189,19 @@ class GroupNames:
 
     def cell(self, row: np.ndarray, cells: Mapping[str, Cell]) -> str:
         """The finest cell that exists: all groups together, else fewer of them from the right, else `all`."""
-        names = self.of(row)
-        if names not in self._known:
+        key = tuple([_code(float(row[place]), cuts) for place, cuts in self._places])
+        if key not in self._known:
+            names = self.of(row)
             tries = [",".join(names[:count]) for count in range(len(names), 0, -1)]
-            self._known[names] = next((name for name in tries if name in cells), ALL)
-        return self._known[names]
+            self._known[key] = next((name for name in tries if name in cells), ALL)
+        return self._known[key]
+
+
+def _code(value: float, cuts: Sequence[float]) -> float:
+    """A number a group of an encoded field: the place among the cuts, or the code itself; -1 is unknown."""
+    if value != value:
+        return -1.0
+    return bisect_right(cuts, value) if cuts else value
 
 
 def _name(group: Group, encoder: Encoder, value: float) -> str:

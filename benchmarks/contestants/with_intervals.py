@@ -4,7 +4,7 @@
 
 FOLDER/rows.npz: matrix, target, fold of the training rows; test matrix; cell, test_cell (Mondrian, as numbers); oof,
 size (out-of-fold predictions and predicted sizes of residuals); centre, test_size (of the test rows); levels;
-quantiles (levels at which whole distributions are compared).
+quantiles (levels at which whole distributions are compared); limits (of the target).
 Writes FOLDER/answers.npz: for each method `low` and `high` (levels, test rows) and seconds to fit and to answer; and
 `crepes_quantiles`.
 """
@@ -100,13 +100,19 @@ def _system(rows: Any) -> ConformalPredictiveSystem:
 
 def quantiles(rows: Any) -> np.ndarray:
     """(n, quantile levels) of crepes' distributions."""
-    percent = 100 * rows["quantiles"]
-    low, high = percent[percent <= 50], percent[percent > 50]
-    found = _system(rows).predict_percentiles(
-        rows["centre"], sigmas=rows["test_size"], bins=rows["test_cell"],
-        lower_percentiles=low.tolist(), higher_percentiles=high.tolist(),
-    )  # fmt: skip
-    return np.asarray(found)
+    system = _system(rows)
+    found = [_percentiles(system, rows, lower_percentiles=[100 * level]) for level in rows["quantiles"].tolist()]
+    return np.hstack(found)
+
+
+def _percentiles(system: ConformalPredictiveSystem, rows: Any, **wanted: list[float]) -> np.ndarray:
+    """Within the target's limits: where a cell has too few rows crepes gives the very ends."""
+    low, high = rows["limits"].tolist()
+    return np.asarray(
+        system.predict_percentiles(
+            rows["centre"], sigmas=rows["test_size"], bins=rows["test_cell"], y_min=low, y_max=high, **wanted
+        )
+    ).reshape(len(rows["centre"]), -1)
 
 
 def crepes(rows: Any, config: dict[str, Any]) -> Any:
@@ -115,12 +121,9 @@ def crepes(rows: Any, config: dict[str, Any]) -> Any:
 
     def ask() -> tuple[np.ndarray, np.ndarray]:
         ends = [
-            system.predict_percentiles(
-                rows["centre"], sigmas=rows["test_size"], bins=rows["test_cell"],
-                lower_percentiles=[100 * (1 - level) / 2], higher_percentiles=[100 * (1 + level) / 2],
-            )
+            _percentiles(system, rows, lower_percentiles=[50 * (1 - level)], higher_percentiles=[50 * (1 + level)])
             for level in rows["levels"].tolist()
-        ]  # fmt: skip
+        ]
         return np.array([both[:, 0] for both in ends]), np.array([both[:, 1] for both in ends])
 
     return ask
