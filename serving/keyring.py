@@ -37,6 +37,9 @@ class Keyring:
         known, shape = self._fresh(), keys.SHAPE.fullmatch(words)
         if shape is None:
             raise KeyRefused(_REFUSED, "no key of ours")
+        if shape[1] not in known:  # perhaps it was made a moment ago
+            self._next_look = 0.0
+            known = self._fresh()
         key = known.get(shape[1])
         same = hmac.compare_digest(keys.digest_of(shape[2]), key.digest if key else _NO_DIGEST)
         if key is None or not same:

@@ -84,7 +84,7 @@ def test_every_route_refuses_who_has_no_key_a_wrong_one_or_one_for_something_els
         for kind, (headers, status) in senders.items():
             response = ask(keyed_server, method, path, headers)
             assert response.status_code == status, (method, path, kind, response.text)
-            assert response.headers["www-authenticate"].startswith("Bearer") or kind == "other task"
+            assert response.headers.get("www-authenticate", "").startswith("Bearer") or kind == "other task"
             page = needed.door == "page" and "authorization" not in headers
             kinds = "text/html; charset=utf-8" if page else "application/problem+json"
             assert response.headers["content-type"] == kinds
@@ -157,7 +157,7 @@ def test_the_log_names_keys_by_their_id_alone(keyed_server: Keyed):
     told = {(line["why"], line["key"]) for line in lines}
     assert {("expired", ids["expired"]), ("revoked", ids["revoked"]), ("wrong secret", ids["all"]),
             ("unknown", None), ("no key of ours", None)} <= told  # fmt: skip
-    assert not any(word.rpartition("_")[2] in log for word in words.values())
+    assert not any(word.split("_", 2)[-1] in log for word in words.values())
     assert "Ward 7" not in log
 
 
