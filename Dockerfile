@@ -1,5 +1,7 @@
 # The server alone: no flaml, no training extra. Train elsewhere, into the same MLflow.
-#   docker build -t gancao . && docker run -p 127.0.0.1:8000:8000 -v gancao:/var/lib/gancao gancao
+#   docker build -t gancao .
+#   docker run --rm -v gancao:/var/lib/gancao gancao gancao keys create
+#   docker run -p 127.0.0.1:8000:8000 -v gancao:/var/lib/gancao gancao
 
 FROM python:3.12-slim AS builder
 RUN pip install --no-cache-dir "uv>=0.9,<1"
@@ -23,13 +25,12 @@ FROM python:3.12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/gancao --create-home gancao
 COPY --from=builder /opt/gancao /opt/gancao
-# 0.0.0.0 and OPEN: inside a container the loopback is the container's own, so the port must be open to be published.
-# Nobody reaches it until `docker run -p` does so; publish to 127.0.0.1 (as above) or behind what checks who asks.
+# 0.0.0.0: inside a container the loopback is the container's own, so the port must be open to be published. The server
+# therefore wants a key before it starts; `-e GANCAO_OPEN=1` does without, behind what checks who asks.
 ENV PATH=/opt/gancao/bin:$PATH \
     GANCAO_HOME=/var/lib/gancao \
     GANCAO_HOST=0.0.0.0 \
     GANCAO_PORT=8000 \
-    GANCAO_OPEN=1 \
     PYTHONUNBUFFERED=1
 USER gancao
 WORKDIR /var/lib/gancao

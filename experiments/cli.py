@@ -14,6 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from experiments import doctor as doctors
+from experiments import keys as keyring
 from feature_store import taskfile
 from feature_store.errors import GancaoError, RowsRefused, Usage
 from feature_store.settings import from_environment
@@ -194,7 +195,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="127.0.0.1 by default.")] = None,
     port: Annotated[int | None, typer.Option(help="8000 by default; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Let other machines ask, without keys.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Ask nobody for a key.")] = False,
 ) -> None:
     """Answer over REST and on forms, following the registry."""
 
@@ -203,6 +204,37 @@ def serve(
         return {"stopped": True}, "Stopped."
 
     _run(False, work)
+
+
+key_commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who may ask the server.")
+app.add_typer(key_commands, name="keys")
+
+
+@key_commands.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="For whom or what, in your words.")] = "",
+    scopes: Annotated[str, typer.Option(help="Some of predict, outcome, read, admin.")] = "predict,outcome,read",
+    task: Annotated[list[str] | None, typer.Option(help="Only for this task; may be said again.")] = None,
+    expires: Annotated[str, typer.Option(help="In 90d, 12h or 30m.")] = "90d",
+    as_json: Json = False,
+) -> None:
+    """Make a key and show it, this once. From the first key on the server asks for one."""
+    _run(as_json, lambda: keyring.create(from_environment(), name, scopes, task or [], expires))
+
+
+@key_commands.command("list")
+def list_keys(as_json: Json = False) -> None:
+    """All keys, without their secrets."""
+    _run(as_json, lambda: keyring.listed(from_environment()))
+
+
+@key_commands.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As listed; the whole key does as well.")],
+    as_json: Json = False,
+) -> None:
+    """Revoke a key for good; running servers refuse it within a second."""
+    _run(as_json, lambda: keyring.revoke(from_environment(), key_id))
 
 
 @app.command()

@@ -124,6 +124,49 @@ class JournalFull(GancaoError):
     """The journal could not be written or read, so no answer may leave and no outcome is confirmed."""
 
 
+class KeyMissing(GancaoError):
+    """A request without a key, where one is needed."""
+
+
+class KeyRefused(GancaoError):
+    """A key, token or session that is not accepted. Its words are the same whatever is wrong with it.
+
+    why: for the log; key: the id that it named, if there is a key of that id.
+    """
+
+    def __init__(self, message: str, why: str = "", key: str | None = None) -> None:
+        self.why, self.key = why, key
+        super().__init__(message)
+
+
+class NotAllowed(GancaoError):
+    """A key that is accepted, but not for this. scope: the one that it lacks, or ""."""
+
+    def __init__(self, message: str, scope: str = "") -> None:
+        self.scope = scope
+        super().__init__(message)
+
+
+class ForeignSite(GancaoError):
+    """A browser was made to send this by another site, or by a page of another session."""
+
+
+class TooOften(GancaoError):
+    """More requests a minute than a key may make. wait_s: whole seconds until the next one may be made."""
+
+    def __init__(self, message: str, wait_s: int) -> None:
+        self.wait_s = wait_s
+        super().__init__(message)
+
+
+class UnknownKey(GancaoError):
+    """No key has that id."""
+
+
+class KeysUnreadable(GancaoError):
+    """What keys are checked against can't be read, so nobody is let in."""
+
+
 @dataclass(frozen=True)
 class RowError:
     """One thing that is wrong with one row of a request. It never holds the value that was sent."""

@@ -27,13 +27,21 @@ class Settings(Frozen):
     host: str = Field(default="127.0.0.1", description="Address to serve on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to serve on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=64, description="Worker processes that answer.")
-    open: bool = Field(default=False, description="Serve beyond this machine, to anyone who reaches the port.")
+    open: bool = Field(default=False, description="Ask nobody for a key: serve anyone who reaches the port.")
     poll_s: float = Field(default=2.0, gt=0, le=60, description="Seconds between looks at the registry.")
     max_body_bytes: int = Field(default=1_000_000, ge=1000, description="Largest request body that is read.")
     ray_address: str = Field(
         default="", description="Ray cluster of `--engine ray`, as host:port; empty: one of its own on this machine."
     )
     drain_s: float = Field(default=10.0, gt=0, le=300, description="Seconds that requests get to end at SIGTERM.")
+
+    requests_a_minute: int = Field(
+        default=0, ge=0, description="Requests a minute that each worker answers to one key; 0: any number."
+    )
+    oidc_issuer: str = Field(default="", description="Issuer whose tokens (JWT) are taken as keys; empty: none.")
+    oidc_audience: str = Field(default="", description="What those tokens must name as their audience.")
+    oidc_jwks: str = Field(default="", description="The issuer's public keys (JWKS): an https address, or a file.")
+    oidc_scope_claim: str = Field(default="scope", description="The claim of a token that holds its scopes.")
 
     @property
     def tracking_uri(self) -> str:
@@ -51,6 +59,11 @@ class Settings(Frozen):
     def cache(self) -> Path:
         """The folder between the fetcher and the workers."""
         return self.home / "cache"
+
+    @property
+    def keys(self) -> Path:
+        """The file of keys, as hashes, and of sessions."""
+        return self.home / "keys.db"
 
     @property
     def journal(self) -> Path:

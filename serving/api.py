@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feature_store.errors import TooLarge
-from serving import exposition, outcomes, problems, request, schema
+from serving import auth, exposition, outcomes, problems, request, schema
 from serving.champions import Champions
 from serving.explaining import Explaining
 from serving.journal import Entry, Journal
@@ -77,6 +77,12 @@ def answering(incoming: Request) -> Answering:
     return found
 
 
+def shown(incoming: Request) -> list[Predictor]:
+    """The champions of the tasks that the caller may know of."""
+    caller = auth.caller(incoming.scope)
+    return [found for found in answering(incoming).champions.all() if caller.sees(found.task.task)]
+
+
 async def predict(incoming: Request) -> Response:
     """Answer 1 to 1000 rows; with `explain`, 1 to 50."""
     here = answering(incoming)
@@ -131,7 +137,7 @@ async def list_tasks(incoming: Request) -> Response:
                 "form": f"/form/{predictor.task.task}",
             },
         }
-        for predictor in answering(incoming).champions.all()
+        for predictor in shown(incoming)
     ]
     return _answer({"tasks": tasks})
 
@@ -155,9 +161,10 @@ async def livez(incoming: Request) -> Response:
 
 
 async def readyz(incoming: Request) -> Response:
-    """200 when a version is loaded that reproduced its golden rows bit for bit, else 503."""
+    """200 when a version is loaded that reproduced its golden rows bit for bit, else 503. Who may read sees which."""
     state = answering(incoming).champions.state()
-    return _answer(state, 200 if state["ready"] else 503)
+    told = state if auth.caller(incoming.scope).may("read") else {"ready": state["ready"]}
+    return _answer(told, 200 if state["ready"] else 503)
 
 
 async def metrics(incoming: Request) -> Response:
@@ -168,7 +175,7 @@ async def metrics(incoming: Request) -> Response:
 
 async def openapi(incoming: Request) -> Response:
     """The OpenAPI document of what answers now."""
-    return _answer(schema.openapi(answering(incoming).champions.all(), metadata.version("gancao")))
+    return _answer(schema.openapi(shown(incoming), metadata.version("gancao")))
 
 
 def _json(value: Any) -> bytes:

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, outcome_pages, pages, problems
+from serving import api, auth, outcome_pages, pages, problems, signin
 from serving.api import Answering
 from serving.champions import Champions
 from serving.journal import Journal
@@ -35,7 +35,7 @@ _HEADERS = [
     (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
                                  b"base-uri 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # none at all would hide from ourselves that a form is our own
 ]  # fmt: skip
 _NO_STORE = (b"cache-control", b"no-store")
 _STATIC = (b"cache-control", b"public, max-age=31536000, immutable")
@@ -45,6 +45,7 @@ _App = Callable[[Any, Any, Any], Awaitable[None]]
 
 def build(settings: Settings) -> Starlette:
     """The application of one worker."""
+    access = auth.Access(settings)
     answering = Answering(
         Champions(settings.cache, settings.journal), Journal(settings.journal), settings.max_body_bytes
     )
@@ -59,12 +60,12 @@ def build(settings: Settings) -> Starlette:
 
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app = Starlette(
-        routes=[*api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, static],
+        routes=auth.guarded([*api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, *signin.ROUTES, static], access),
         middleware=[Middleware(SecurityHeaders)],
         exception_handlers={GancaoError: _refuse, HTTPException: _plain, Exception: _crash},
         lifespan=life,
     )
-    app.state.answering = answering
+    app.state.answering, app.state.access = answering, access
     return app
 
 

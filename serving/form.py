@@ -33,6 +33,7 @@ class Page:
     `trained_on` (rows, holdout_rows, synthetic); classes: the encoder's, () for regression;
     others: (name, title) of further tasks; trouble: why there is no answer, in the page's language.
     explanation: of the answer, as /explain gives it; row: what it is of; silence: why there is none, in the language.
+    csrf: the token of the session, "" where there is none.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class Page:
     explanation: dict[str, Any] | None = None
     row: dict[str, object] = field(default_factory=dict)
     silence: str | None = None
+    csrf: str = ""
 
 
 def language(query: str | None, accept_language: str | None) -> Lang:
@@ -150,6 +152,7 @@ def render(page: Page) -> str:
         page=page,
         task=page.task,
         lang=page.lang,
+        csrf=page.csrf,
         t=words.chooser(page.lang),
         stylesheet=STYLESHEET,
         sections=_sections(page),
@@ -168,9 +171,9 @@ def render(page: Page) -> str:
     )
 
 
-def render_page(name: str, lang: Lang, **shown: Any) -> str:
-    """Another page of ours in one language; `shown` is what its template names."""
-    return _PAGES.get_template(name).render(lang=lang, t=words.chooser(lang), stylesheet=STYLESHEET, **shown)
+def render_page(name: str, lang: Lang, csrf: str = "", **shown: Any) -> str:
+    """Another page of ours in one language; `shown` is what its template names, csrf as in Page."""
+    return _PAGES.get_template(name).render(lang=lang, csrf=csrf, t=words.chooser(lang), stylesheet=STYLESHEET, **shown)
 
 
 def _sections(page: Page) -> list[tuple[str, list[AnyField]]]:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from feature_store.errors import JournalFull, RowError
 from feature_store.field import AnyField, CategoryField, Text
 from feature_store.task import Task
-from serving import form, outcomes, panel, recall, words
+from serving import auth, form, outcomes, panel, recall, words
 from serving.api import answering
 from serving.pages import form_body, page_language
 from serving.predictor import Predictor
@@ -83,6 +83,7 @@ def _page(
     shown = form.render_page(
         "outcome.html",
         lang,
+        auth.caller(incoming.scope).csrf,
         task=task,
         fields=fields,
         page={"texts": texts},

@@ -11,8 +11,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from feature_store.errors import BodyRefused, JournalFull, NotExplained, RowError
-from serving import form, schema
-from serving.api import answering
+from serving import auth, form, schema
+from serving.api import answering, shown
 from serving.form import Page
 from serving.predictor import Predictor
 from serving.problems import Busy, NotReady
@@ -51,26 +51,25 @@ async def answered_form(incoming: Request) -> Response:
         answers = await here.answer(predictor, [row])
     except JournalFull:
         return _page(incoming, predictor, texts=texts, trouble=_NOT_KEPT[page_language(incoming)], status=507)
-    shown: dict[str, Any] = {"texts": texts, "answer": answers[0], "row": row}
+    told: dict[str, Any] = {"texts": texts, "answer": answers[0], "row": row}
     try:
         explained = await asyncio.wait_for(here.explaining.explain(published, [row]), EXPLAINED_WITHIN_S)
     except NotExplained:
-        return _page(incoming, predictor, **shown)
+        return _page(incoming, predictor, **told)
     except (Busy, NotReady, TimeoutError):  # the answer does not wait for its reasons
-        return _page(incoming, predictor, **shown, silence=_NOT_EXPLAINED[page_language(incoming)])
-    return _page(incoming, predictor, **shown, explanation=explained[0])
+        return _page(incoming, predictor, **told, silence=_NOT_EXPLAINED[page_language(incoming)])
+    return _page(incoming, predictor, **told, explanation=explained[0])
 
 
 async def index(incoming: Request) -> Response:
     """Every task with its form."""
-    served = answering(incoming).champions.all()
-    lang = page_language(incoming)
-    return HTMLResponse(form.render_page("index.html", lang, tasks=[(p.task, p.version) for p in served]))
+    tasks, caller = [(p.task, p.version) for p in shown(incoming)], auth.caller(incoming.scope)
+    return HTMLResponse(form.render_page("index.html", page_language(incoming), caller.csrf, tasks=tasks))
 
 
 async def docs(incoming: Request) -> Response:
     """The interface as a page: each task's fields, an example, and the OpenAPI document's address."""
-    served = answering(incoming).champions.all()
+    caller = auth.caller(incoming.scope)
     tasks = [
         {
             "task": predictor.task,
@@ -78,10 +77,11 @@ async def docs(incoming: Request) -> Response:
             "rows": [(field, schema.field_schema(field)) for field in predictor.task.fields],
             "example": json.dumps(schema.example(predictor), ensure_ascii=False).replace("'", "'\\''"),
         }
-        for predictor in served
+        for predictor in shown(incoming)
     ]
     base = str(incoming.base_url).rstrip("/")
-    return HTMLResponse(form.render_page("docs.html", page_language(incoming), tasks=tasks, base=base))
+    facts = {"tasks": tasks, "base": base, "keyed": bool(caller.id)}
+    return HTMLResponse(form.render_page("docs.html", page_language(incoming), caller.csrf, **facts))
 
 
 async def form_body(incoming: Request) -> bytes:
@@ -105,16 +105,15 @@ def _all_errors(predictor: Predictor, row: dict[str, Any], unread: list[RowError
     return sorted(found, key=lambda error: order.get(error.field, len(order)))
 
 
-def _page(incoming: Request, predictor: Predictor, status: int = 200, **shown: Any) -> Response:
+def _page(incoming: Request, predictor: Predictor, status: int = 200, **told: Any) -> Response:
     lang = page_language(incoming)
     others = [
-        (other.task.task, other.task.title[lang])
-        for other in answering(incoming).champions.all()
-        if other.task.task != predictor.task.task
+        (other.task.task, other.task.title[lang]) for other in shown(incoming) if other.task.task != predictor.task.task
     ]
     bundle = predictor.bundle
     classes = bundle.encoder.classes
-    page = Page(predictor.task, lang, predictor.version, bundle.card, others=others, classes=classes, **shown)
+    csrf = auth.caller(incoming.scope).csrf
+    page = Page(predictor.task, lang, predictor.version, bundle.card, others=others, classes=classes, csrf=csrf, **told)
     return HTMLResponse(form.render(page), status)
 
 

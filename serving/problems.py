@@ -9,11 +9,17 @@ from starlette.responses import Response
 
 from feature_store.errors import (
     BodyRefused,
+    ForeignSite,
     GancaoError,
     JournalFull,
+    KeyMissing,
+    KeyRefused,
+    KeysUnreadable,
+    NotAllowed,
     NotExplained,
     RowsRefused,
     TooLarge,
+    TooOften,
     UnknownTask,
 )
 
@@ -34,13 +40,19 @@ class WrongMediaType(GancaoError):
 
 _KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
     BodyRefused: (400, "body-refused", "The body can't be read"),
+    KeyMissing: (401, "key-missing", "A key is needed"),
+    KeyRefused: (401, "key-refused", "The key is not accepted"),
+    NotAllowed: (403, "not-allowed", "The key is not for this"),
+    ForeignSite: (403, "foreign-site", "Sent by another site"),
     UnknownTask: (404, "unknown-task", "No such task"),
     NotExplained: (409, "not-explained", "This version explains nothing"),
     TooLarge: (413, "too-large", "Too large"),
     WrongMediaType: (415, "wrong-media-type", "Not JSON"),
     RowsRefused: (422, "rows-refused", "Some values are refused"),
+    TooOften: (429, "too-often", "Too many requests"),
     NotReady: (503, "not-ready", "No model yet"),
     Busy: (503, "busy", "Too busy"),
+    KeysUnreadable: (503, "keys-unreadable", "Keys can't be checked"),
     JournalFull: (507, "journal-full", "It could not be kept"),
 }
 ITEM_STATUSES = {"unknown_prediction": 404, "no_match": 404, "several_matches": 409}
@@ -64,8 +76,21 @@ def document(error: GancaoError) -> dict[str, Any]:
 def response(error: GancaoError) -> Response:
     """The problem as an answer."""
     problem = document(error)
-    headers = {"Retry-After": "2"} if problem["status"] == 503 else None
-    return Response(msgspec.json.encode(problem), problem["status"], headers, MEDIA_TYPE)
+    return Response(msgspec.json.encode(problem), problem["status"], headers(error, problem["status"]), MEDIA_TYPE)
+
+
+def headers(error: GancaoError, status: int) -> dict[str, str]:
+    """What a client's library reads of a problem: when to ask again, and what key is asked for (RFC 6750)."""
+    match error:
+        case KeyMissing():
+            return {"WWW-Authenticate": 'Bearer realm="gancao"'}
+        case KeyRefused():
+            return {"WWW-Authenticate": 'Bearer realm="gancao", error="invalid_token"'}
+        case NotAllowed(scope=scope) if scope:
+            return {"WWW-Authenticate": f'Bearer realm="gancao", error="insufficient_scope", scope="{scope}"'}
+        case TooOften(wait_s=wait_s):
+            return {"Retry-After": str(wait_s)}
+    return {"Retry-After": "2"} if status == 503 else {}
 
 
 def item_status(code: str | None) -> int:

@@ -48,7 +48,8 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
             "description": "Predictions with intervals, or chances and sets of classes, from declared Tasks.",
         },
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"key": _KEY}},
+        "security": [{"key": []}, {}],  # {}: a server without keys asks for none
     }
 
 
@@ -267,6 +268,7 @@ def _ref(name: str) -> dict[str, str]:
 
 
 _TEXT = {"type": "string"}
+_KEY = {"type": "http", "scheme": "bearer", "description": "A key of `gancao keys create`, or a token where it is set."}
 _METRICS = {
     "summary": "What is watched, in Prometheus's text format",
     "operationId": "metrics",

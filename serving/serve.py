@@ -14,6 +14,7 @@ from types import FrameType
 
 from feature_store.errors import Usage
 from feature_store.settings import PREFIX, Settings
+from serving import reach
 from serving.log import log
 
 RESTART_S = (0.1, 0.5, 2.0, 10.0)
@@ -21,12 +22,8 @@ RESTART_S = (0.1, 0.5, 2.0, 10.0)
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises Usage when the address is taken, or open to others without being told so."""
-    if settings.host not in ("127.0.0.1", "::1", "localhost") and not settings.open:
-        raise Usage(
-            f"--host {settings.host} would let anyone who reaches this machine ask, and keys are not there yet.\n"
-            "Serve on 127.0.0.1, or say --open (GANCAO_OPEN=1) if the network is closed otherwise."
-        )
+    """The listening socket. Raises Usage when the address is taken, or open to others without a key or a word."""
+    reach.refuse_unfit(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -230,6 +230,15 @@ def server(trained: Home) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def keyed_server(trained: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server of two workers over a home with keys (`tests.keyed.Keyed`)."""
+    from tests.keyed import keyed  # it needs this module
+
+    with keyed(trained.copy(tmp_path_factory.mktemp("keyed") / "home"), "--workers", "2") as running:
+        yield running
+
+
 CASE: dict[str, Any] = {
     "gestation_weeks": 39, "plurality": "singleton", "fetal_sex": "female", "mother_age": 31, "height_cm": 163,
     "weight_before_kg": 61, "weight_now_kg": 74, "diabetes": False,
