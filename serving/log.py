@@ -9,6 +9,11 @@ from datetime import UTC, datetime
 
 def log(event: str, **facts: str | int | float | bool | None) -> None:
     """Write one line: the time in UTC, the event's name and its facts."""
-    line = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
-    sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stderr.write(line(event, **facts))
     sys.stderr.flush()
+
+
+def line(event: str, **facts: str | int | float | bool | None) -> str:
+    """The line itself, with its end."""
+    told = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
+    return json.dumps(told, ensure_ascii=False) + "\n"

@@ -18,6 +18,7 @@ from feature_store.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = "2"
 
 
 class NotReady(GancaoError):
@@ -64,7 +65,7 @@ def document(error: GancaoError) -> dict[str, Any]:
 def response(error: GancaoError) -> Response:
     """The problem as an answer."""
     problem = document(error)
-    headers = {"Retry-After": "2"} if problem["status"] == 503 else None
+    headers = {"Retry-After": RETRY_AFTER_S} if problem["status"] == 503 else None
     return Response(msgspec.json.encode(problem), problem["status"], headers, MEDIA_TYPE)
 
 
@@ -75,5 +76,9 @@ def item_status(code: str | None) -> int:
 
 def plain(status: int, title: str, detail: str) -> Response:
     """A problem of HTTP itself, such as an unknown path or method."""
-    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(msgspec.json.encode(problem), status, media_type=MEDIA_TYPE)
+    return Response(msgspec.json.encode(about(status, title, detail)), status, media_type=MEDIA_TYPE)
+
+
+def about(status: int, title: str, detail: str) -> dict[str, Any]:
+    """The same as plain data."""
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail}
