@@ -13,9 +13,9 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 def bound(body: bytes) -> None:
     """Raises BodyRefused when JSON is nested more than three times MAX_DEPTH deep, never up to MAX_DEPTH.
 
-    Each pass takes the innermost brackets away, two levels at most. What then is left and opens more than MAX_DEPTH brackets is
-    refused; the rest is for the parser to judge. All steps run in C: microseconds for a row, milliseconds for a
-    megabyte of brackets.
+    Each pass takes the innermost brackets away, two levels at most. What then is left and opens more than MAX_DEPTH
+    brackets is refused; the rest is for the parser to judge. All steps run in C: microseconds for a row, milliseconds
+    for a megabyte of brackets.
     """
     if b"\\" in body:  # first backslashes that are themselves escaped, then quotes that end no string
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")

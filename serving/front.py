@@ -14,7 +14,7 @@ NEVER_TURNED_AWAY = frozenset({"/livez", "/readyz", "/metrics"})
 """Whoever watches must be answered above all when there is too much to do."""
 
 _QUIET = (*NEVER_TURNED_AWAY, "/static/")
-"""Asked so often that the log tells of them only when they fail."""
+"""Asked so often that a line for each would hide the others."""
 
 
 class Front:
@@ -48,7 +48,7 @@ class Front:
             await self._turn_away(note, send)
             return
         await self._answer(note, free, scope, receive, send)
-        if not path.startswith(_QUIET) or note.status >= 400:
+        if not path.startswith(_QUIET):
             note.route = getattr(scope.get("route"), "path", None)  # the pattern: in an address may stand anything
             self._told.ended(note)
 

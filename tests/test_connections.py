@@ -14,10 +14,11 @@ import pytest
 
 from serving import protocol
 from tests.conftest import CASE, Home, Server, serving
-from tests.wire import Gone, Reply, Wire, get, post
+from tests.wire import Gone, Reply, Wire, get, post, told
 
 PREDICT = "/v1/birth_weight/predict"
 ROWS = {"rows": [CASE]}
+JSON = {"content-type": "application/json"}
 LIMITS = {
     "GANCAO_HEADER_TIMEOUT_S": "1",
     "GANCAO_BODY_TIMEOUT_S": "1",
@@ -211,19 +212,16 @@ def test_fifty_megabytes_are_413_and_are_not_kept(own_home: Home, announced):
             PREDICT, content=big if announced else pieces, headers={"content-type": "application/json"}
         )
         seconds, grown = time.monotonic() - began, memory_kb(worker, "VmHWM") - before
-        print(f"50 MB: {response.status_code} in {seconds:.2f} s, {grown} kB more at the peak")
+        told(f"50 MB: {response.status_code} in {seconds:.2f} s, {grown} kB more at the peak")
         assert response.status_code == 413
         assert grown < 20_000
         assert server.post(PREDICT, json=ROWS).status_code == 200
 
 
 def test_a_depth_of_100_000_is_400(server: Server):
-    for body in (
-        b"[" * 100_000,
-        b'{"rows": [' + b'{"a":' * 100_000,
-        b'{"rows": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    ):
-        response = server.post(PREDICT, content=body, headers={"content-type": "application/json"})
+    deep = 100_000
+    for rows in (b"[" * deep, b"[" + b'{"a":' * deep, b"[" * deep + b"]" * deep + b"}"):
+        response = server.post(PREDICT, content=b'{"rows": ' + rows, headers=JSON)
         assert response.status_code == 400
         assert "nested too deeply" in response.json()["detail"]
 

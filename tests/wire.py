@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,3 +87,8 @@ def post(path: str, body: Any, *headers: bytes) -> bytes:
 
 def get(path: str) -> bytes:
     return b"GET " + path.encode() + b" HTTP/1.1\r\nhost: here\r\n\r\n"
+
+
+def told(text: str) -> None:
+    """A figure of a proof, for `pytest -s` and for the report of a test that fails."""
+    sys.stdout.write(text + "\n")
