@@ -6,6 +6,8 @@ import json
 import sys
 from datetime import UTC, datetime
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def log(event: str, **facts: str | int | float | bool | None) -> None:
     """Write one line: the time in UTC, the event's name and its facts."""
@@ -16,4 +18,4 @@ def log(event: str, **facts: str | int | float | bool | None) -> None:
 def line(event: str, **facts: str | int | float | bool | None) -> str:
     """The line itself, with its end."""
     told = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
-    return json.dumps(told, ensure_ascii=False) + "\n"
+    return _encode(told) + "\n"

@@ -114,22 +114,25 @@ ANYTHING = st.recursive(
 
 def near(document: dict[str, Any], row_schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Bodies near to what the document asks for: each field as it says or beside it, some left out, some added."""
-    fields = {name: _field(_resolved(document, schema)) for name, schema in row_schema["properties"].items()}
+    fields = {name: _inside(_resolved(document, schema)) for name, schema in row_schema["properties"].items()}
     required = {name: fields[name] for name in row_schema.get("required", [])}
     optional = {name: value for name, value in fields.items() if name not in required}
     good = st.fixed_dictionaries(required, optional=optional)
-    row = (
-        good
-        | st.builds(lambda row, more: {**row, **more}, good, st.dictionaries(_NAMES, ANYTHING, max_size=2))
-        | ANYTHING
+    edges = [
+        limit + step
+        for schema in row_schema["properties"].values()
+        for limit in (_resolved(document, schema).get("minimum"), _resolved(document, schema).get("maximum"))
+        if limit is not None
+        for step in (-1, -1e-9, 0, 1e-9, 1)
+    ]
+    names = st.sampled_from(sorted(fields)) | _NAMES
+    spoilt = st.builds(
+        lambda row, more: {**row, **more}, good, st.dictionaries(names, ANYTHING | st.sampled_from(edges), max_size=2)
     )
-    rows = st.lists(row, max_size=3) | st.lists(good, min_size=1, max_size=3)
-    more = (
-        st.just({})
-        | st.fixed_dictionaries({"explain": st.just(False) | ANYTHING})
-        | st.dictionaries(_NAMES, ANYTHING, max_size=1)
-    )
-    return st.builds(lambda rows, more: {"rows": rows, **more}, rows | ANYTHING, more) | ANYTHING
+    rows = st.lists(good, min_size=1, max_size=3) | st.lists(good | spoilt, max_size=3) | ANYTHING
+    explain = st.fixed_dictionaries({}, optional={"explain": st.just(False) | ANYTHING})
+    more = st.just({}) | explain | st.dictionaries(_NAMES, ANYTHING, max_size=1)
+    return st.builds(lambda rows, more: {"rows": rows, **more}, rows, more) | ANYTHING
 
 
 _NAMES = st.sampled_from(["gestation_weeks", "rows", "fetal_sex"]) | st.text(max_size=8)
@@ -142,15 +145,11 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
     return schema
 
 
-def _field(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+def _inside(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     if "enum" in schema:
-        inside: st.SearchStrategy[Any] = st.sampled_from(schema["enum"])
-    elif "minimum" in schema:
-        low, high = schema["minimum"], schema["maximum"]
-        kind = schema["type"]
+        return st.sampled_from(schema["enum"])
+    if "minimum" in schema:
+        low, high, kind = schema["minimum"], schema["maximum"], schema["type"]
         whole = "integer" in (kind if isinstance(kind, list) else [kind])
-        inside = st.integers(int(low), int(high)) if whole else st.floats(low, high)
-        inside |= st.sampled_from([low, high, low - 1, high + 1])
-    else:
-        inside = st.booleans()
-    return st.one_of(inside, inside, inside, inside, SCALARS | ANYTHING)
+        return st.integers(int(low), int(high)) if whole else st.floats(low, high)
+    return st.booleans()

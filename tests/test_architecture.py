@@ -32,7 +32,7 @@ DOORS = {
         "serving/app.py",
         "serving/problems.py",
     },
-    "uvicorn": {"serving/app.py"},
+    "uvicorn": {"serving/app.py", "serving/protocol.py"},
     "jinja2": {"serving/form.py", "training/report.py", "training/monitor_report.py"},
 }
 OFFLINE_ONLY = {
