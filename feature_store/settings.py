@@ -30,6 +30,17 @@ class Settings(Frozen):
     open: bool = Field(default=False, description="Ask nobody for a key: serve anyone who reaches the port.")
     poll_s: float = Field(default=2.0, gt=0, le=60, description="Seconds between looks at the registry.")
     max_body_bytes: int = Field(default=1_000_000, ge=1000, description="Largest request body that is read.")
+    max_in_flight: int = Field(
+        default=100, ge=1, description="Requests that a worker answers at once; further ones get 503 and Retry-After."
+    )
+    max_connections: int = Field(default=900, ge=1, description="Connections that a worker keeps open at once.")
+    max_header_bytes: int = Field(default=32_000, ge=1000, description="Largest headers of a request.")
+    header_timeout_s: float = Field(default=10.0, gt=0, description="Seconds in which a request's headers must come.")
+    body_timeout_s: float = Field(
+        default=10.0, gt=0, description="Seconds in which a body must come; one more for every 5,000 bytes."
+    )
+    idle_timeout_s: float = Field(default=75.0, gt=0, description="Seconds that a silent connection is kept open.")
+    log_requests: bool = Field(default=True, description="Write a line of the log for every request.")
     ray_address: str = Field(
         default="", description="Ray cluster of `--engine ray`, as host:port; empty: one of its own on this machine."
     )

@@ -14,18 +14,21 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, auth, outcome_pages, pages, problems, signin
+from serving import api, auth, outcome_pages, pages, problems, protocol, signin
+from serving.admission import Admission
 from serving.api import Answering
 from serving.champions import Champions
+from serving.front import Front
 from serving.journal import Journal
 from serving.log import log
+from serving.requestlog import RequestLog
 
 SWITCH_S = 0.0005
 """How long the event loop may wait for Python's lock while an explanation holds it. A request takes it several times on
@@ -62,7 +65,7 @@ def build(settings: Settings) -> Starlette:
     app = Starlette(
         routes=auth.guarded([*api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, *signin.ROUTES, static], access),
         middleware=[Middleware(SecurityHeaders)],
-        exception_handlers={GancaoError: _refuse, HTTPException: _plain, Exception: _crash},
+        exception_handlers={GancaoError: _refuse, HTTPException: _plain, ClientDisconnect: _gone, Exception: _crash},
         lifespan=life,
     )
     app.state.answering, app.state.access = answering, access
@@ -105,6 +108,11 @@ async def _plain(incoming: Request, error: Exception) -> Response:
     return out
 
 
+async def _gone(incoming: Request, error: Exception) -> Response:
+    """The client left, or was sent away, before its body had come; nobody reads this."""
+    return Response(status_code=408)
+
+
 async def _crash(incoming: Request, error: Exception) -> Response:
     """A bug of ours. The log gets its place, never a value; the client gets no detail."""
     last = error.__traceback__
@@ -119,17 +127,20 @@ def main() -> None:
     """`python -m serving.app FD`: serve on an inherited socket; settings come from GANCAO_* variables."""
     settings = from_environment()
     sys.setswitchinterval(SWITCH_S)
+    told = RequestLog(settings.log_requests)
+    limits = protocol.Limits(**{name: getattr(settings, name) for name in protocol.Limits._fields})
     config = uvicorn.Config(
-        build(settings),
+        Front(build(settings), Admission(settings.max_in_flight), told),
         loop="uvloop",
-        http="httptools",
+        http=protocol.within(limits, told),
+        ws="none",
         log_level="error",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=max(1, round(settings.idle_timeout_s)),
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    protocol.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from feature_store.errors import BundleRefused, JournalFull, UnknownTask
-from serving import cache, predictor, recall
+from serving import cache, predictor, recall, requestlog
 from serving.cache import Published
 from serving.log import log
 from serving.predictor import Predictor
@@ -34,6 +34,7 @@ class Champions:
         """What answers now and where it lies in the cache. Raises as `get` does."""
         found = self._now.get(task)
         if found is not None:
+            requestlog.answered_by(task, found[1].version)
             return found
         if not self._now:
             raise NotReady("No model is ready. Train one: gancao train TASK --promote; it is served within seconds.")

@@ -6,9 +6,16 @@ import json
 import sys
 from datetime import UTC, datetime
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def log(event: str, **facts: str | int | float | bool | None) -> None:
     """Write one line: the time in UTC, the event's name and its facts."""
-    line = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
-    sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stderr.write(line(event, **facts))
     sys.stderr.flush()
+
+
+def line(event: str, **facts: str | int | float | bool | None) -> str:
+    """The line itself, with its end."""
+    told = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
+    return _encode(told) + "\n"

@@ -24,6 +24,7 @@ from feature_store.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = "2"
 
 
 class NotReady(GancaoError):
@@ -90,7 +91,7 @@ def headers(error: GancaoError, status: int) -> dict[str, str]:
             return {"WWW-Authenticate": f'Bearer realm="gancao", error="insufficient_scope", scope="{scope}"'}
         case TooOften(wait_s=wait_s):
             return {"Retry-After": str(wait_s)}
-    return {"Retry-After": "2"} if status == 503 else {}
+    return {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
 
 
 def item_status(code: str | None) -> int:
@@ -100,5 +101,9 @@ def item_status(code: str | None) -> int:
 
 def plain(status: int, title: str, detail: str) -> Response:
     """A problem of HTTP itself, such as an unknown path or method."""
-    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(msgspec.json.encode(problem), status, media_type=MEDIA_TYPE)
+    return Response(msgspec.json.encode(about(status, title, detail)), status, media_type=MEDIA_TYPE)
+
+
+def about(status: int, title: str, detail: str) -> dict[str, Any]:
+    """The same as plain data."""
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from feature_store.errors import BodyRefused, RowError, RowsRefused, TooLarge
 from feature_store.field import AnyField, CategoryField, DateField, NumberField
 from feature_store.task import Task
+from serving import depth
 
 MAX_ROWS = 1000
 MAX_EXPLAINED = 50
@@ -75,6 +76,7 @@ def _counted(items: list[Any], name: str, most: int, done: str) -> None:
 
 
 def _decode(body: bytes) -> Any:
+    depth.bound(body)
     try:
         text = body.decode("utf-8")
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
@@ -85,8 +87,6 @@ def _decode(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise BodyRefused(f"The body is not JSON ({place}): {error.msg}. Mend it there.") from None
-    except RecursionError:
-        raise BodyRefused("The body is nested too deeply. Rows are flat objects.") from None
     except ValueError as error:
         reason = str(error) if isinstance(error, _Refused) else "a number has too many digits"
         raise BodyRefused(f"The body can't be read: {reason}. Mend it and send it again.") from None

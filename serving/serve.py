@@ -14,7 +14,7 @@ from types import FrameType
 
 from feature_store.errors import Usage
 from feature_store.settings import PREFIX, Settings
-from serving import reach
+from serving import door, reach
 from serving.log import log
 
 RESTART_S = (0.1, 0.5, 2.0, 10.0)
@@ -78,6 +78,7 @@ class Service:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+        door.shut(self._listener)
 
     def _keep_alive(self, child: _Child) -> None:
         now = time.monotonic()
@@ -93,7 +94,7 @@ class Service:
             child.process = subprocess.Popen(
                 child.command,
                 env={**os.environ, **variables(self._settings)},
-                pass_fds=[self._listener.fileno()],
+                pass_fds=[self._listener.fileno()] if child.name != "fetcher" else [],
                 process_group=0,  # Ctrl-C reaches this process only; it tells the children in order
                 preexec_fn=_end_with_parent,
             )
@@ -101,6 +102,7 @@ class Service:
 
     def _end(self) -> None:
         """SIGTERM to all; those that have not ended when the drain is over are killed."""
+        self._listener.close()  # the workers have it too: the last of them that ends closes it indeed
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()

@@ -37,7 +37,7 @@ DOORS = {
         "serving/auth.py",
         "serving/signin.py",
     },
-    "uvicorn": {"serving/app.py"},
+    "uvicorn": {"serving/app.py", "serving/protocol.py"},
     "jinja2": {"serving/form.py", "training/report.py", "training/monitor_report.py"},
 }
 OFFLINE_ONLY = {

@@ -44,10 +44,10 @@ def test_an_answer_is_in_the_journal_with_its_row_and_version(own_home: Home):
 
 @pytest.mark.proof
 def test_kill_9_right_after_an_answer_leaves_it_in_the_journal(own_home: Home):
-    """Every answer that a client has read is in the journal, however the worker died."""
+    """In full: 100 times. Every answer that a client has read is in the journal, however the worker died."""
     received: set[str] = set()
     with serving(own_home) as server:
-        for _ in range(30 if FULL else 3):
+        for _ in range(100 if FULL else 3):
             stop = threading.Event()
 
             def ask(stop: threading.Event = stop) -> None:
