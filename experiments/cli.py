@@ -133,10 +133,11 @@ def score(
     ],
     out: Annotated[Path, typer.Option(help="Where to; its suffix says the format.")],
     version: Annotated[str | None, typer.Option(help="The champion by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the same file after a kill.")] = False,
     as_json: Json = False,
 ) -> None:
     """Answer the rows of a file: the same rows and columns, with their answers appended."""
-    _run(as_json, lambda: _commands().score(task, source, out, version, from_environment()))
+    _run(as_json, lambda: _commands().score(task, source, out, version, resume, from_environment()))
 
 
 @app.command()
