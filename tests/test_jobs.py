@@ -65,6 +65,10 @@ def send(server: Server, content: Any, kind: str = CSV, key: str = "", code: int
     return document
 
 
+def delete(server: Server, address: str) -> httpx.Response:
+    return httpx.delete(server.base + address, timeout=30)
+
+
 def ended(server: Server, job: dict[str, Any], seconds: float = 240) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
         now: dict[str, Any] = server.get(f"{JOBS}/{job['id']}").json()
@@ -175,7 +179,7 @@ def test_what_is_no_file_of_rows_is_refused_at_once(house):
     assert house.get("/v1/nothing/jobs").status_code == 404
     for address in (f"{JOBS}/{'0' * 32}", f"{JOBS}/{'0' * 32}/result", f"{JOBS}/..%2f..", "/v1/..%2fcache/jobs/x"):
         assert house.get(address).status_code == 404
-        assert house.request("DELETE", address).status_code in (404, 405)
+        assert delete(house, address).status_code in (404, 405)
 
 
 def test_a_file_without_rows_is_done_with_a_result_without_rows(house):
@@ -204,10 +208,10 @@ def test_jobs_are_listed_and_deleted(house):
     listed = house.get(JOBS).json()
     assert listed["task"] == "order"
     assert [one["id"] for one in listed["jobs"]][:2] == [jobs[1]["id"], jobs[0]["id"]]
-    response = house.request("DELETE", f"{JOBS}/{jobs[0]['id']}")
+    response = delete(house, f"{JOBS}/{jobs[0]['id']}")
     assert (response.status_code, response.json()["state"]) == (200, "done")
     assert house.get(f"{JOBS}/{jobs[0]['id']}").status_code == 404
-    assert house.request("DELETE", f"{JOBS}/{jobs[0]['id']}").status_code == 404
+    assert delete(house, f"{JOBS}/{jobs[0]['id']}").status_code == 404
     assert jobs[0]["id"] not in str(house.get(JOBS).json())
 
 
@@ -225,7 +229,7 @@ def test_every_job_is_what_the_document_says_it_is(house):
     holds("Job", job)
     holds("Job", ended(house, job))
     holds("Jobs", house.get(JOBS).json())
-    holds("Job", house.request("DELETE", f"{JOBS}/{job['id']}").json())
+    holds("Job", delete(house, f"{JOBS}/{job['id']}").json())
     assert set(document["paths"]) >= {JOBS, f"{JOBS}/{{id}}", f"{JOBS}/{{id}}/result"}
 
 
@@ -279,7 +283,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_nothing_and_the_next_one_is_
         assert server.get(f"{JOBS}/{short['id']}").json()["state"] == "queued"
         early = server.get(f"{JOBS}/{long['id']}/result")
         assert early.status_code == 409 and "is running" in early.json()["detail"]
-        assert server.request("DELETE", f"{JOBS}/{long['id']}").json()["state"] == "cancelled"
+        assert delete(server, f"{JOBS}/{long['id']}").json()["state"] == "cancelled"
         assert ended(server, short)["state"] == "done"
         assert [path.name for path in (home.home / "jobs" / "order").iterdir()] == [short["id"]]
         assert sorted(path.name for path in (home.home / "jobs" / "order" / short["id"]).iterdir()) == [
@@ -300,7 +304,7 @@ def test_jobs_beyond_the_bound_wait_outside_and_too_large_files_too(tmp_path):
         assert "GANCAO" not in response.text and "Delete those" in response.json()["detail"]
         assert response.headers["retry-after"]
         assert send(server, content, key="a")["id"] == first["id"], "a repeat is no further job"
-        server.request("DELETE", f"{JOBS}/{first['id']}")
+        delete(server, f"{JOBS}/{first['id']}")
         announced = server.post(JOBS, content=b"x" * 20001, headers={"content-type": CSV})
         streamed = server.post(JOBS, content=(b"x" * 1000 for _ in range(21)), headers={"content-type": CSV})
         assert (announced.status_code, streamed.status_code) == (413, 413)
@@ -326,7 +330,7 @@ def test_a_worker_does_not_hold_what_is_uploaded(tmp_path):
         assert response.status_code == 202, response.text
         assert response.json()["bytes"] == 17 + len(row) * (pieces - 1)
         assert resident_mb(worker) - before < 20
-        server.request("DELETE", response.json()["links"]["self"])
+        delete(server, response.json()["links"]["self"])
 
 
 def test_an_upload_that_ends_too_early_leaves_nothing(house):
