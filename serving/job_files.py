@@ -20,6 +20,7 @@ import re
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -175,7 +176,8 @@ def sweep(root: Path, days: float, now: float | None = None) -> None:
     for job in every(root):
         finished = state(root, job).finished
         if finished is not None and finished + days * 86_400 < now:
-            delete(root, job)
+            with suppress(UnknownJob):  # a client was faster
+                delete(root, job)
     for gone in root.glob(".gone-*"):
         shutil.rmtree(gone, ignore_errors=True)
     for new in root.glob(".new-*"):

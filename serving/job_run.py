@@ -57,12 +57,15 @@ class Pace:
             if not self.job.folder(self.root).exists():
                 raise Deleted
             return
-        took, rows = time.monotonic() - self._first[0], at.done - self._first[1]
+        now = time.monotonic()
+        took, rows = now - self._first[0], at.done - self._first[1]
+        if rows <= 0:  # a power cut took chunks back
+            self._first = (now, at.done)
         self.state = replace(
             self.state,
             rows_done=at.done,
             rows_refused=at.refused,
-            seconds_left=round(took / rows * (at.total - at.done), 1),
+            seconds_left=round(took / rows * (at.total - at.done), 1) if rows > 0 else None,
             errors=tuple(asdict(error) for error in at.errors),
             starts=0,
         )
@@ -82,9 +85,8 @@ def run(root: Path, job: Job) -> None:
     started = before.started or time.time()
     pace = Pace(root, job, replace(before, state="running", started=started, starts=before.starts + 1, detail=None))
     if before.starts >= MOST_STARTS:
-        _end(
-            pace, "failed", f"It was begun {before.starts} times and came no further. Cut the file and send its parts."
-        )
+        why = f"It was begun {before.starts} times and came no further. Cut the file and send its parts."
+        _end(pace, "failed", why)
         return
     try:
         pace.keep()

@@ -22,7 +22,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from feature_store.errors import JobConflict, UnknownJob
-from serving import bundle, cache, job_files
+from serving import bundle, cache, job_files, job_run
 from serving.job_files import Job, State
 from tests.conftest import Home, Server, serving, until
 from tests.decided import decided, unseen
@@ -380,3 +380,46 @@ def test_a_job_is_placed_once_and_another_file_under_its_id_is_a_conflict(tmp_pa
         placed(tmp_path, replace(JOB, digest="other"))
     assert not list(tmp_path.glob(".new-*"))
     assert job_files.count(tmp_path) == 1
+
+
+# --- the process
+
+
+def waiting(root: Path, content: bytes, state: State | None = None) -> Job:
+    """A job with its version beside it."""
+    folder = job_files.upload(root)
+    (folder / "input").write_bytes(content)
+    bundle.write(decided("order"), root / ".made")
+    job_files.pin(folder, root / ".made")
+    job = job_files.place(root, folder, replace(JOB, bytes=len(content)))
+    if state is not None:
+        job_files.keep(root, job, state)
+    return job
+
+
+def test_a_job_that_was_begun_often_and_came_no_further_is_given_up(tmp_path):
+    job = waiting(tmp_path, table(unseen("order", 20)), State("running", starts=job_run.MOST_STARTS))
+    job_run.run(tmp_path, job)
+    found = job_files.state(tmp_path, job)
+    assert (found.state, found.rows_done) == ("failed", 0)
+    assert "begun 4 times" in (found.detail or "")
+
+
+def test_a_version_that_was_altered_meanwhile_answers_nothing(tmp_path):
+    job = waiting(tmp_path, table(unseen("order", 20)))
+    for path in (job.folder(tmp_path) / "bundle").glob("*.json"):
+        path.unlink()
+        path.write_text("{}")
+    job_run.run(tmp_path, job)
+    found = job_files.state(tmp_path, job)
+    assert (found.state, found.detail) == (
+        "failed", "The version that was to answer it can't be read any more. Send the file again."
+    )  # fmt: skip
+
+
+def test_a_job_whose_version_is_not_the_champion_any_more_is_answered_by_it(tmp_path):
+    job = waiting(tmp_path, table(unseen("order", 20)))
+    cache.remove(tmp_path / ".made")
+    job_run.run(tmp_path, job)
+    assert job_files.state(tmp_path, job).state == "done"
+    assert (job.folder(tmp_path) / "result").read_text().count("\n") == 21
