@@ -154,7 +154,10 @@ def keep(root: Path, job: Job, state: State) -> None:
 def end(root: Path, job: Job, state: State) -> None:
     """Say what came of it and let go of all but its result."""
     keep(root, job, state)
-    folder = job.folder(root)
+    _let_go(job.folder(root))
+
+
+def _let_go(folder: Path) -> None:
     (folder / "input").unlink(missing_ok=True)
     for part in ("bundle", "work"):
         shutil.rmtree(folder / part, ignore_errors=True)
@@ -171,11 +174,14 @@ def delete(root: Path, job: Job) -> None:
 
 
 def sweep(root: Path, days: float, now: float | None = None) -> None:
-    """Delete jobs that ended more than `days` ago, what is left of deleted ones, and uploads without a worker."""
+    """Delete jobs that ended more than `days` ago, what others have left, and uploads without a worker."""
     now = time.time() if now is None else now
     for job in every(root):
         finished = state(root, job).finished
-        if finished is not None and finished + days * 86_400 < now:
+        if finished is None:
+            continue
+        _let_go(job.folder(root))  # where the process was killed at the end of a job
+        if finished + days * 86_400 < now:
             with suppress(UnknownJob):  # a client was faster
                 delete(root, job)
     for gone in root.glob(".gone-*"):
