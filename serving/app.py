@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, auth, outcome_pages, pages, problems, protocol, signin
+from serving import api, auth, job_api, outcome_pages, pages, problems, protocol, signin
 from serving.admission import Admission
 from serving.api import Answering
 from serving.champions import Champions
@@ -63,12 +63,14 @@ def build(settings: Settings) -> Starlette:
 
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app = Starlette(
-        routes=auth.guarded([*api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, *signin.ROUTES, static], access),
+        routes=auth.guarded(
+            [*api.ROUTES, *job_api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, *signin.ROUTES, static], access
+        ),
         middleware=[Middleware(SecurityHeaders)],
         exception_handlers={GancaoError: _refuse, HTTPException: _plain, ClientDisconnect: _gone, Exception: _crash},
         lifespan=life,
     )
-    app.state.answering, app.state.access = answering, access
+    app.state.answering, app.state.access, app.state.settings = answering, access, settings
     return app
 
 
