@@ -33,6 +33,9 @@ class Settings(Frozen):
     ray_address: str = Field(
         default="", description="Ray cluster of `--engine ray`, as host:port; empty: one of its own on this machine."
     )
+    shadow: float = Field(
+        default=1.0, ge=0, le=1, description="Share of requests that a challenger answers too; 0: none."
+    )
     drain_s: float = Field(default=10.0, gt=0, le=300, description="Seconds that requests get to end at SIGTERM.")
 
     @property
@@ -56,6 +59,11 @@ class Settings(Frozen):
     def journal(self) -> Path:
         """The file of every answer."""
         return self.home / "journal.db"
+
+    @property
+    def shadows(self) -> Path:
+        """The file of what challengers answered."""
+        return self.home / "shadows.db"
 
 
 def from_environment(environment: Mapping[str, str] = os.environ, **given: object) -> Settings:

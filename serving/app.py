@@ -26,6 +26,7 @@ from serving.api import Answering
 from serving.champions import Champions
 from serving.journal import Journal
 from serving.log import log
+from serving.shadow import Shadow
 
 SWITCH_S = 0.0005
 """How long the event loop may wait for Python's lock while an explanation holds it. A request takes it several times on
@@ -45,9 +46,9 @@ _App = Callable[[Any, Any, Any], Awaitable[None]]
 
 def build(settings: Settings) -> Starlette:
     """The application of one worker."""
-    answering = Answering(
-        Champions(settings.cache, settings.journal), Journal(settings.journal), settings.max_body_bytes
-    )
+    shadow = Shadow(settings.cache, settings.shadows, settings.shadow)
+    champions, journal = Champions(settings.cache, settings.journal, settings.shadows), Journal(settings.journal)
+    answering = Answering(champions, journal, shadow, settings.max_body_bytes)
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:

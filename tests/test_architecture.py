@@ -24,6 +24,8 @@ DOORS = {
         "serving/journal.py",
         "serving/recall.py",
         "serving/counts.py",
+        "serving/shadows.py",
+        "serving/shadow.py",
     },
     "starlette": {
         "serving/api.py",
