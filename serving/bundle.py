@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,13 @@ MAX_BYTES = 2 * MAX_FILE_BYTES
 MAX_FILES = 10_000
 MAX_LIST_BYTES = 4 * 1024 * 1024
 """Of one file, of a version, of its files in number, and of digests.json."""
+
+MOST_MODELS = 2000
+"""Models of an ensemble: a file may be named many times."""
+
+_NAMES = re.compile(
+    r"(task|encoder|ensemble|distribution|reference|card|golden)\.json|scores\.npy|models/[a-z0-9-]{1,40}\.(txt|json|mlp)"
+)
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,8 @@ def read(folder: Path) -> Bundle:
     ensemble = json.loads(files["ensemble.json"])
     if ensemble["format"] != FORMAT:
         raise BundleRefused(f"It has bundle format {ensemble['format']}, this server reads {FORMAT}. Update it.")
+    if sum(len(member["files"]) for member in ensemble["members"]) > MOST_MODELS:
+        raise BundleRefused(f"Its ensemble has more than {MOST_MODELS} models. Train the task again.")
     members = [_read_member(member, files, encoder) for member in ensemble["members"]]
     scale = ensemble["scale"]
     return Bundle(
@@ -202,6 +212,8 @@ def _listed(folder: Path) -> dict[str, tuple[int, str]]:
         raise BundleRefused(f"There is no readable {DIGESTS}. Fetch the version again.") from error
     if any(type(size) is not int or not isinstance(sha256, str) for size, sha256 in out.values()):
         raise BundleRefused(f"{DIGESTS} states a size or SHA-256 that is none. Fetch the version again.")
+    if any(not _NAMES.fullmatch(name) for name in out):
+        raise BundleRefused(f"{DIGESTS} names a file that no version has. Train the task again.")
     return out
 
 

@@ -1,7 +1,7 @@
 """The sacrificial child: loads one bundle within limits and shows that it may answer; it may die of it.
 
-In its process, before any worker learns of the version: digests, then the parsers, then golden rows bit for bit, then
-`serving/sound.py`, then rows at the ends of every field, whose answers must be finite numbers.
+In its process, before any worker learns of the version: digests, then the parsers, then `serving/sound.py`, then golden
+rows bit for bit, then rows at the ends of every field, whose answers must be finite numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Any
 
 from feature_store.errors import BundleRefused
 from feature_store.field import AnyField
+from serving import bundle as bundles
 from serving import predictor, sound
+from serving.bundle import Bundle
 from serving.predictor import Predictor
 from serving.request import check
 
@@ -37,12 +39,13 @@ MOST_REASON = 400
 @dataclass(frozen=True)
 class Limits:
     """Of the child. cpu_s: of processor time; wall_s: altogether, for a machine may be busy; memory_mb: beside
-    `TIMES` the size of the bundle; said_mb: what it may print."""
+    `TIMES` the size of the bundle; said_mb: what it may print; row_us: what a row may cost (`serving/sound.py`)."""
 
     cpu_s: int = 60
     wall_s: float = 300.0
     memory_mb: int = 2048
     said_mb: int = 1
+    row_us: float = sound.MOST_ROW_US
 
 
 TIMES = 8
@@ -82,7 +85,7 @@ def main() -> int:
     folder, task, limits = Path(sys.argv[1]), sys.argv[2], Limits(**json.loads(sys.argv[3]))
     try:
         _limit(limits, folder)
-        _try(predictor.load(folder), task)
+        _try(bundles.read(folder), task, limits)
     except BundleRefused as error:
         reason = str(error)
     except MemoryError:
@@ -117,16 +120,18 @@ def _limit(limits: Limits, folder: Path) -> None:
         badness.write_text("1000")  # where memory runs out all the same, this process goes first
 
 
-def _try(loaded: Predictor, task: str) -> None:
+def _try(bundle: Bundle, task: str, limits: Limits) -> None:
     """Raises BundleRefused unless the version answers whatever its Task allows, and in time."""
-    if loaded.task.task != task:
-        raise BundleRefused(f"It is registered as {task} but its Task is {loaded.task.task}. Register it anew.")
-    sound.judge(loaded.bundle)
-    rows = loaded.bundle.golden["rows"]
+    if bundle.task.task != task:
+        raise BundleRefused(f"It is registered as {task} but its Task is {bundle.task.task}. Register it anew.")
+    sound.judge(bundle, limits.row_us)
+    loaded = Predictor(bundle)
+    loaded.check_golden()
+    rows = bundle.golden["rows"]
     quickest = min(_cpu_us(loaded, row) for row in rows)
-    if quickest > sound.MOST_ROW_US:
+    if quickest > limits.row_us:
         raise BundleRefused(
-            f"A row takes {quickest:.0f} us of processor time at the least; at most {sound.MOST_ROW_US:.0f} may answer."
+            f"A row takes {quickest:.0f} us of processor time at the least; at most {limits.row_us:.0f} may answer."
         )
     ends = [row for row in at_the_ends(loaded, rows[0]) if not check(loaded.task, [row])]
     for row, answer in zip(ends, loaded.answer(ends), strict=True):

@@ -37,18 +37,20 @@ MLP_US, MULTIPLY_US = 17.0, 0.0003
 """A perceptron's call, and one multiplication."""
 
 
-def judge(bundle: Bundle) -> float:
-    """The microseconds that the models take for one row at the worst, about. Raises BundleRefused naming what is wrong,
-    or ValueError and its like on nonsense."""
+def judge(bundle: Bundle, most_us: float = MOST_ROW_US) -> float:
+    """The microseconds that the models take for one row at the worst, about.
+
+    Raises BundleRefused naming what is wrong or that it is more than most_us, or ValueError and its like on nonsense.
+    """
     width, total = len(bundle.task.fields), 0.0
     models = [model for member in bundle.members for model in member.models]
     for model in [*models, *([bundle.scale] if bundle.scale is not None else [])]:
         total += worst_us(model, width)
     if not models or not np.isfinite([member.weight for member in bundle.members]).all():
         raise BundleRefused("Its ensemble has no members, or weights that are no numbers. Train the task again.")
-    if not total <= MOST_ROW_US:
+    if not total <= most_us:
         raise BundleRefused(
-            f"Its models take about {total:.0f} us a row at the worst; at most {MOST_ROW_US:.0f} may answer. "
+            f"Its models take about {total:.0f} us a row at the worst; at most {most_us:.0f} may answer. "
             "Train the task again with a smaller search.max_row_us."
         )
     _cells(bundle)
@@ -119,12 +121,12 @@ def _depth(tree: dict[str, str], width: int) -> int:
     features = _whole(tree, "split_feature", leaves - 1)
     _columns([int(features.min()), int(features.max())], width)
     _sets(tree, leaves - 1)
-    depth, level = 0, np.array([0])
-    while len(level):
-        depth += 1
-        below = np.concatenate([left[level], right[level]])
-        level = below[below >= 0]
-    return depth
+    sides, deepest, ways = (left.tolist(), right.tolist()), 0, [(0, 1)]
+    while ways:
+        node, depth = ways.pop()
+        deepest = max(deepest, depth)
+        ways += [(side[node], depth + 1) for side in sides if side[node] >= 0]
+    return deepest
 
 
 def _sets(tree: dict[str, str], nodes: int) -> None:
