@@ -115,6 +115,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S)) as connection:
-            yield connection
+            begun = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'counted'").fetchone()
+            yield connection if begun else None
     except sqlite3.Error as error:
         raise JournalFull(f"{path} can't be read ({error}). Mend the file, or delete it: shadows begin anew.") from None
