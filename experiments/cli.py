@@ -102,10 +102,14 @@ def compare(
     version: Annotated[str | None, typer.Argument(help="The newest by default.")] = None,
     other: Annotated[str | None, typer.Argument(help="The champion by default.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it: a .png, .svg or .pdf file.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="On outcomes alone, of what a challenger answered too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Two versions on the holdout that they share, in a paired test."""
-    _run(as_json, lambda: _commands().compare(task, version, other, from_environment(), plot))
+    """Two versions in a paired test, on the holdout that they share and on what came true."""
+    if live:
+        _run(as_json, lambda: _commands("live").compare(task, version, other, from_environment()))
+    else:
+        _run(as_json, lambda: _commands().compare(task, version, other, from_environment(), plot))
 
 
 @app.command()
@@ -113,10 +117,16 @@ def promote(
     task: TaskName,
     version: Annotated[str | None, typer.Argument(help="The newest by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Even against its verdict.")] = False,
+    challenger: Annotated[
+        bool | None, typer.Option("--challenger/--no-challenger", help="Answer in the shadow instead; or stop that.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a version the champion."""
-    _run(as_json, lambda: _commands().promote(task, version, force, from_environment()))
+    """Make a version the champion, or the challenger that answers in its shadow."""
+    if challenger is not None:
+        _run(as_json, lambda: _commands("live").challenge(task, version, challenger, from_environment()))
+    else:
+        _run(as_json, lambda: _commands().promote(task, version, force, from_environment()))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import catalog
+from experiments import live as on_outcomes
 from experiments import outcomes as returning
 from experiments import score as scoring
 from experiments.sample import sample as make_sample
@@ -23,7 +24,7 @@ from feature_store.errors import GancaoError, Usage
 from feature_store.finding import Finding
 from feature_store.settings import Settings
 from feature_store.task import Budget, Task
-from training import compare_plot, leakage, rivals, splits
+from training import compare_plot, leakage, live, rivals, splits
 from training.evaluate import GROUP_METRICS
 from training.figures.words import METRICS
 from training.measures import COLUMNS, IN_UNIT, SHARES
@@ -237,25 +238,24 @@ def versions(name: str, settings: Settings) -> Outcome:
 
 
 def compare(name: str, one: str | None, other: str | None, settings: Settings, plot: Path | None = None) -> Outcome:
-    """Two versions on the holdout that they share, overall and by group; plot: a picture of it, written there."""
+    """Two versions on the holdout that they share, overall and by group, and on outcomes where one shadowed the other.
+
+    plot: a picture of the former, written there.
+    """
     if plot is not None and plot.suffix not in PICTURES:
         raise Usage(f"--plot {plot}: {plot.suffix or 'no'} suffix is not drawn. Use {', '.join(PICTURES)}.")
-    document = rivals.compare(catalog.load(name, settings), settings, one, other)
+    task = catalog.load(name, settings)
+    document = rivals.compare(task, settings, one, other)
     first, second = document["versions"]
-    metric, unit = compare_plot.loss_name(document["metric"]), f" ({document['unit']})" if document["unit"] else ""
-    table = Table(title=f"{document['task']}: version {first} beside {second}, paired on their holdout")
-    for heading in ("group", "n", f"difference in {metric}{unit}", "interval", ""):
-        table.add_column(heading, justify="left" if heading in ("group", "") else "right")
-    for group, row in document["differences"].items():
-        interval = f"{row['low']:.4g} to {row['high']:.4g}"
-        table.add_row(group, str(row["n"]), f"{row['mean']:.4g}", interval, row["word"])
+    document["live"] = live.compare(task, settings.journal, settings.shadows, first, second)
+    table = on_outcomes.differences(document, "paired on their holdout")
     measured = document["metrics"].items()
     losses = ", ".join(f"version {v}: {document['metric'].upper()} {m[document['metric']]:.4g}" for v, m in measured)
     words = f"{losses}. Version {document['verdict']}."
     if plot is not None:
         compare_plot.forest(document).savefig(plot, dpi=150)
         words += f" Drawn in {plot}."
-    return document, Group(table, words)
+    return document, Group(table, words, on_outcomes.in_words(document["live"]))
 
 
 PICTURES = (".png", ".svg", ".pdf")

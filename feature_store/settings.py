@@ -51,6 +51,9 @@ class Settings(Frozen):
     job_days: float = Field(
         default=7.0, gt=0, description="Days after which a finished batch job is deleted with its result."
     )
+    shadow: float = Field(
+        default=1.0, ge=0, le=1, description="Share of requests that a challenger answers too; 0: none."
+    )
     drain_s: float = Field(default=10.0, gt=0, le=300, description="Seconds that requests get to end at SIGTERM.")
 
     requests_a_minute: int = Field(
@@ -92,6 +95,11 @@ class Settings(Frozen):
     def journal(self) -> Path:
         """The file of every answer."""
         return self.home / "journal.db"
+
+    @property
+    def shadows(self) -> Path:
+        """The file of what challengers answered."""
+        return self.home / "shadows.db"
 
 
 def from_environment(environment: Mapping[str, str] = os.environ, **given: object) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,15 +22,16 @@ from serving.journal import Entry, Journal
 from serving.metrics import Metrics
 from serving.predictor import Predictor
 from serving.problems import WrongMediaType
+from serving.shadow import Shadow
 
 
 class Answering:
-    """What answers: champions, the journal, the explaining thread, and the largest body. One a worker, on
-    `app.state.answering`."""
+    """What answers: champions, the journal, the shadow and the explaining thread, and the largest body. One a worker,
+    on `app.state.answering`."""
 
-    def __init__(self, champions: Champions, journal: Journal, max_body_bytes: int) -> None:
+    def __init__(self, champions: Champions, journal: Journal, shadow: Shadow, max_body_bytes: int) -> None:
         self.champions, self.journal, self._max_body_bytes = champions, journal, max_body_bytes
-        self.explaining = Explaining()
+        self.shadow, self.explaining = shadow, Explaining()
         self.metrics = Metrics(journal.path)
 
     async def body(self, incoming: Request) -> bytes:
@@ -48,6 +50,7 @@ class Answering:
     def close(self) -> None:
         """Write what the journal has waiting, and stop explaining."""
         self.explaining.close()
+        self.shadow.close()
         self.journal.close()
 
     async def answer(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -61,6 +64,7 @@ class Answering:
                 for row, answer in zip(rows, answers, strict=True)
             ]
         )
+        self.shadow.offer(predictor, rows, answers)
         return answers
 
     async def keep_outcomes(self, predictor: Predictor, items: Sequence[Any]) -> list[outcomes.Result]:
@@ -169,9 +173,10 @@ async def readyz(incoming: Request) -> Response:
 
 
 async def metrics(incoming: Request) -> Response:
-    """What is watched, in Prometheus's text format; at most a minute old."""
+    """What is watched, in Prometheus's text format: of answers at most a minute old, of versions as it is now."""
     here = answering(incoming)
-    return Response(await here.metrics.text(here.champions.all()), media_type=exposition.MEDIA_TYPE)
+    found = await here.metrics.text(here.champions.all()), await asyncio.to_thread(here.champions.metrics)
+    return Response(b"".join(found), media_type=exposition.MEDIA_TYPE)
 
 
 async def openapi(incoming: Request) -> Response:

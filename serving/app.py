@@ -29,6 +29,7 @@ from serving.front import Front
 from serving.journal import Journal
 from serving.log import log
 from serving.requestlog import RequestLog
+from serving.shadow import Shadow
 
 SWITCH_S = 0.0005
 """How long the event loop may wait for Python's lock while an explanation holds it. A request takes it several times on
@@ -49,9 +50,9 @@ _App = Callable[[Any, Any, Any], Awaitable[None]]
 def build(settings: Settings) -> Starlette:
     """The application of one worker."""
     access = auth.Access(settings)
-    answering = Answering(
-        Champions(settings.cache, settings.journal), Journal(settings.journal), settings.max_body_bytes
-    )
+    shadow = Shadow(settings.cache, settings.shadows, settings.shadow)
+    champions, journal = Champions(settings.cache, settings.journal, settings.shadows), Journal(settings.journal)
+    answering = Answering(champions, journal, shadow, settings.max_body_bytes)
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:

@@ -18,6 +18,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +41,17 @@ from serving.trees import Trees
 FORMAT = 3
 DIGESTS = "digests.json"
 MAX_FILE_BYTES = 512 * 1024 * 1024
+MAX_BYTES = 2 * MAX_FILE_BYTES
+MAX_FILES = 10_000
+MAX_LIST_BYTES = 4 * 1024 * 1024
+"""Of one file, of a version, of its files in number, and of digests.json."""
+
+MOST_MODELS = 2000
+"""Models of an ensemble: a file may be named many times."""
+
+_NAMES = re.compile(
+    r"(task|encoder|ensemble|distribution|reference|card|golden)\.json|scores\.npy|models/[a-z0-9-]{1,40}\.(txt|json|mlp)"
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,9 @@ def read(folder: Path) -> Bundle:
     encoder = Encoder.from_json(task, json.loads(files["encoder.json"]))
     ensemble = json.loads(files["ensemble.json"])
     if ensemble["format"] != FORMAT:
-        raise BundleRefused(f"{folder}: bundle format {ensemble['format']}, this server reads {FORMAT}. Update it.")
+        raise BundleRefused(f"It has bundle format {ensemble['format']}, this server reads {FORMAT}. Update it.")
+    if sum(len(member["files"]) for member in ensemble["members"]) > MOST_MODELS:
+        raise BundleRefused(f"Its ensemble has more than {MOST_MODELS} models. Train the task again.")
     members = [_read_member(member, files, encoder) for member in ensemble["members"]]
     scale = ensemble["scale"]
     return Bundle(
@@ -163,26 +178,59 @@ def read(folder: Path) -> Bundle:
 
 
 def verified(folder: Path) -> Mapping[str, bytes]:
-    """All files of the bundle as bytes, each with the size and SHA-256 that digests.json states, and no others."""
-    try:
-        listed: dict[str, dict[str, Any]] = json.loads((folder / DIGESTS).read_bytes())["files"]
-        named = set(listed)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleRefused(f"{folder} has no readable {DIGESTS}. Fetch the version again.") from error
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != DIGESTS}
-    if present != named:
-        odd = sorted(present ^ named)[0]
-        raise BundleRefused(f"{folder}: {odd} is {'missing' if odd in named else 'not listed'}. Fetch it again.")
+    """All files of the bundle as bytes, each with the size and SHA-256 that digests.json states, and no others.
+
+    No file is opened before its name, kind and size are known to be in order; links are not followed.
+    Raises BundleRefused naming the file.
+    """
+    listed, present = _listed(folder), _present(folder)
+    if set(present) != set(listed):
+        odd = sorted(set(present) ^ set(listed))[0]
+        raise BundleRefused(f"{odd} is {'missing' if odd in listed else 'not listed'}. Fetch the version again.")
+    for name, (size, _) in listed.items():
+        if present[name] != size or size > MAX_FILE_BYTES:
+            raise BundleRefused(f"{name} has {present[name]} bytes, not {size}. Fetch the version again.")
+    if sum(present.values()) > MAX_BYTES:
+        raise BundleRefused(f"Its files have more than {MAX_BYTES} bytes together. Train the task again.")
     out = {}
-    for name, facts in listed.items():
-        path = folder / name
-        size = path.stat().st_size
-        if size != facts["bytes"] or size > MAX_FILE_BYTES:
-            raise BundleRefused(f"{path} has {size} bytes, not {facts['bytes']}. Fetch the version again.")
-        content = path.read_bytes()
-        if _sha256(content) != facts["sha256"]:
-            raise BundleRefused(f"{path} was altered: its SHA-256 is not the recorded one. Fetch the version again.")
-        out[name] = content
+    for name, (_, sha256) in listed.items():
+        out[name] = (folder / name).read_bytes()
+        if _sha256(out[name]) != sha256:
+            raise BundleRefused(f"{name} was altered: its SHA-256 is not the recorded one. Fetch the version again.")
+    return out
+
+
+def _listed(folder: Path) -> dict[str, tuple[int, str]]:
+    """Sizes and SHA-256 by name, as digests.json states them; names are compared with those that are there, never
+    opened."""
+    try:
+        if (size := (folder / DIGESTS).stat(follow_symlinks=False).st_size) > MAX_LIST_BYTES:
+            raise BundleRefused(f"{DIGESTS} has {size} bytes; at most {MAX_LIST_BYTES} are read. Train the task again.")
+        files = json.loads((folder / DIGESTS).read_bytes())["files"]
+        out = {name: (facts["bytes"], facts["sha256"]) for name, facts in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleRefused(f"There is no readable {DIGESTS}. Fetch the version again.") from error
+    if any(type(size) is not int or not isinstance(sha256, str) for size, sha256 in out.values()):
+        raise BundleRefused(f"{DIGESTS} states a size or SHA-256 that is none. Fetch the version again.")
+    if any(not _NAMES.fullmatch(name) for name in out):
+        raise BundleRefused(f"{DIGESTS} names a file that no version has. Train the task again.")
+    return out
+
+
+def _present(folder: Path) -> dict[str, int]:
+    """Sizes by name of all files but digests.json."""
+    out: dict[str, int] = {}
+    for path in folder.rglob("*"):
+        found, name = path.stat(follow_symlinks=False), path.relative_to(folder).as_posix()
+        if stat.S_ISREG(found.st_mode):
+            out[name] = found.st_size
+        elif not stat.S_ISDIR(found.st_mode):
+            raise BundleRefused(f"{name} is no plain file. A version holds files and folders only: train it again.")
+        if len(out) > MAX_FILES:
+            raise BundleRefused(f"It has more than {MAX_FILES} files. Train the task again.")
+    if stat.S_ISLNK(folder.stat(follow_symlinks=False).st_mode):
+        raise BundleRefused("It is a link. Fetch the version again.")
+    out.pop(DIGESTS, None)
     return out
 
 

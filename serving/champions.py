@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from feature_store.errors import BundleRefused, JournalFull, UnknownTask
-from serving import cache, predictor, recall, requestlog
+from serving import cache, predictor, recall, requestlog, version_metrics
 from serving.cache import Published
 from serving.log import log
 from serving.predictor import Predictor
 from serving.problems import NotReady
 
 LOOK_S = 0.3
+AGAIN_S = 2.0
+"""A version that did not load is tried again after so long: its folder may have been replaced that very moment."""
 
 
 class Champions:
     """By task, the predictor that answers. A new one is loaded and warm before the old one is let go."""
 
-    def __init__(self, root: Path, journal: Path) -> None:
-        """root: the cache; journal: where outcomes move the working levels."""
-        self._root, self._journal = root, journal
+    def __init__(self, root: Path, journal: Path, shadows: Path) -> None:
+        """root: the cache; journal: where outcomes move the working levels; shadows: challengers' answers."""
+        self._root, self._journal, self._shadows = root, journal, shadows
         self._levels: dict[tuple[str, str], float] = {}
         self._now: dict[str, tuple[Published, Predictor]] = {}
-        self._failed: dict[str, tuple[Published, str]] = {}
+        self._failed: dict[str, tuple[Published, str, float]] = {}
 
     def get(self, task: str) -> Predictor:
         """Raises UnknownTask, or NotReady when nothing is loaded at all."""
@@ -49,15 +52,25 @@ class Champions:
         return [self._now[task][1] for task in sorted(self._now)]
 
     def state(self) -> dict[str, object]:
-        """What `/readyz` says: tasks with their versions, refused versions, whether the registry answers."""
-        failed = {task: reason for task, (_, reason) in self._failed.items()}
+        """What `/readyz` says: tasks with their versions, refused versions, whether the registry answers.
+
+        degraded: what is served comes from the cache alone; no new version can arrive.
+        """
+        failed = {task: reason for task, (_, reason, _) in self._failed.items()}
+        registry = cache.registry(self._root)
         return {
             "ready": bool(self._now) and all(task in self._now for task in failed),
+            "degraded": registry["reachable"] is not True,
             "tasks": {task: {"version": p.version, "golden": "reproduced"} for task, (_, p) in self._now.items()},
             "not_loaded": failed,
             "refused": cache.refused(self._root),
-            "registry": cache.read(self._root / "registry.json") or {"reachable": None},
+            "challengers": {t: c.version for t, c in cache.published(self._root, cache.CHALLENGER).items()},
+            "registry": registry,
         }
+
+    def metrics(self) -> bytes:
+        """What `/metrics` says of versions; reads files."""
+        return version_metrics.text(self._root, self._shadows, [(p.task.task, p.version) for p in self.all()])
 
     async def look(self) -> None:
         """Load what the cache has new, and read the working levels.
@@ -66,13 +79,19 @@ class Champions:
         """
         for task, found in cache.published(self._root).items():
             now, failed = self._now.get(task), self._failed.get(task)
-            if (now is not None and now[0] == found) or (failed is not None and failed[0] == found):
+            if now is not None and now[0] == found:
+                continue
+            if failed is not None and failed[0] == found and time.monotonic() < failed[2]:
                 continue
             try:
                 loaded = await asyncio.to_thread(predictor.load, found.folder, found.version)
-            except (BundleRefused, OSError) as error:
-                self._failed[task] = (found, str(error))
-                log("version_not_loaded", task=task, version=found.version, reason=str(error))
+            except Exception as error:  # whatever it is, other tasks and the worker go on
+                reason = (
+                    str(error) if isinstance(error, BundleRefused) else f"It can't be read ({type(error).__name__})."
+                )
+                if failed is None or failed[:2] != (found, reason):
+                    log("version_not_loaded", task=task, version=found.version, reason=reason)
+                self._failed[task] = (found, reason, time.monotonic() + AGAIN_S)
                 continue
             self._failed.pop(task, None)
             self._now[task] = (found, loaded)

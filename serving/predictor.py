@@ -6,6 +6,7 @@ A row and a batch give the same bits: every step works row by row or element by 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ class Predictor:
         return _warning(name, "unfamiliar", message)
 
     def check_golden(self) -> None:
-        """Raises BundleRefused unless every golden row gives its recorded answer bit for bit."""
+        """Raises BundleRefused unless every golden row gives its recorded answer bit for bit, in finite numbers."""
         golden = self.bundle.golden
         for row, recorded in zip(golden["rows"], golden["answers"], strict=True):
             if numbers(self.answer([row])[0]) != recorded:
@@ -131,6 +132,19 @@ class Predictor:
                 )
         if not golden["rows"] or [numbers(answer) for answer in self.answer(golden["rows"])] != golden["answers"]:
             raise BundleRefused(f"{self.task.task}: golden rows are absent, or differ between one row and a batch.")
+        if not all(finite(answer) for answer in golden["answers"]):
+            raise BundleRefused(
+                f"A golden row of {self.task.task} is answered by a number that is none. Train it again."
+            )
+
+
+def finite(part: Any) -> bool:
+    """Whether all numbers of an answer are ones that JSON has: neither NaN nor infinite."""
+    if isinstance(part, dict):
+        return all(finite(one) for one in part.values())
+    if isinstance(part, list):
+        return all(finite(one) for one in part)
+    return not isinstance(part, float) or isfinite(part)
 
 
 def numbers(answer: dict[str, Any]) -> dict[str, Any]:
@@ -168,8 +182,16 @@ def load(folder: Path, version: str = "") -> Predictor:
     try:
         predictor = Predictor(bundles.read(folder), version)
         predictor.check_golden()
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RecursionError,
+    ) as error:
         raise BundleRefused(
-            f"{folder} is not a bundle that this server reads ({type(error).__name__}). Train the task again."
+            f"It is not a bundle that this server reads ({type(error).__name__}). Train the task again."
         ) from error
     return predictor

@@ -26,6 +26,8 @@ DOORS = {
         "serving/counts.py",
         "serving/keys.py",
         "serving/keyring.py",
+        "serving/shadows.py",
+        "serving/shadow.py",
     },
     "starlette": {
         "serving/api.py",

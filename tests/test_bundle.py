@@ -13,7 +13,7 @@ import pytest
 
 from feature_store.errors import BundleRefused
 from serving import bundle, predictor
-from serving.fetch import probe
+from serving.probe import probe
 from tests.conftest import Home
 from tests.made import version
 
@@ -156,7 +156,7 @@ def test_a_pickle_in_place_of_the_scores_is_not_run(copy):
 
 
 def test_a_version_registered_under_another_task_is_refused(original):
-    with pytest.raises(BundleRefused, match="it is registered as hits"):
+    with pytest.raises(BundleRefused, match="It is registered as hits"):
         probe(original, "hits")
 
 

@@ -11,17 +11,8 @@ import re
 from serving.additive import Additive
 from serving.ensemble import Model
 from serving.mlp import Mlp
+from serving.sound import ADDITIVE_US, COLUMN_US, LEVEL_US, MLP_US, MULTIPLY_US, TREES_US
 from serving.trees import Trees
-
-TREES_US, LEVEL_US = 5.0, 0.025
-"""A tree model's call, and one level of one tree."""
-
-ADDITIVE_US, COLUMN_US = 3.0, 0.45
-"""An additive model's call, and one column for one output."""
-
-
-MLP_US, MULTIPLY_US = 17.0, 0.0003
-"""A perceptron's call, and one multiplication."""
 
 
 def row_us(model: Model) -> float:

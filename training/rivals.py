@@ -17,8 +17,8 @@ from feature_store.settings import Settings
 from feature_store.task import METRICS, Task
 from serving import bundle as bundles
 from serving import encode, predictor
-from serving.fetch import probe
 from serving.predictor import Predictor
+from serving.probe import probe
 from training import evaluate, losses, paired, splits
 from training.dataset import Rows
 from training.paired import Ground

@@ -27,11 +27,11 @@ from mlflow.types.schema import AnyType
 from feature_store.errors import RegistryUnreachable, UnknownVersion
 from feature_store.settings import Settings
 from feature_store.task import Task
+from serving.cache import CHALLENGER, CHAMPION
 from serving.fetch import copy_bundle
 from serving.pyfunc import columns
 from training.runlog import Trial
 
-CHAMPION = "champion"
 HISTORY = "gancao.champions"
 """Tag of a registered model: its past champions, newest last, as JSON."""
 
@@ -163,8 +163,11 @@ class Registry:
 
     def champion(self, task: str) -> str | None:
         """The version that answers, or None."""
+        return self._aliased(task, CHAMPION)
+
+    def _aliased(self, task: str, alias: str) -> str | None:
         try:
-            return str(self._client.get_model_version_by_alias(task, CHAMPION).version)
+            return str(self._client.get_model_version_by_alias(task, alias).version)
         except MlflowException:
             return None
 
@@ -177,16 +180,31 @@ class Registry:
 
     def promote(self, task: str, version: str) -> str | None:
         """Make a version the champion; returns the one before. Raises UnknownVersion."""
-        known = [row["version"] for row in self.versions(task)]
-        if version not in known:
-            there = ", ".join(known) or "none yet: gancao train"
-            raise UnknownVersion(
-                f"{task} has no version {version}. There are: {there} {task}.".replace(f" {task}.", ".")
-            )
+        self._known(task, version)
         before = self.champion(task)
         if before != version:
             self._client.set_registered_model_alias(task, CHAMPION, version)
             self._remember(task, [*self._past(task), *([before] if before else [])])
+        if self._aliased(task, CHALLENGER) == version:
+            self._client.delete_registered_model_alias(task, CHALLENGER)
+        return before
+
+    def _known(self, task: str, version: str | None) -> None:
+        known = [row["version"] for row in self.versions(task)]
+        if version is not None and version not in known:
+            there = ", ".join(known) or "none yet: gancao train"
+            raise UnknownVersion(
+                f"{task} has no version {version}. There are: {there} {task}.".replace(f" {task}.", ".")
+            )
+
+    def challenge(self, task: str, version: str | None) -> str | None:
+        """Make a version the challenger, None: no one; returns the one before. Raises UnknownVersion."""
+        self._known(task, version)
+        before = self._aliased(task, CHALLENGER)
+        if version is not None:
+            self._client.set_registered_model_alias(task, CHALLENGER, version)
+        elif before is not None:
+            self._client.delete_registered_model_alias(task, CHALLENGER)
         return before
 
     def rollback(self, task: str) -> tuple[str, str]:
