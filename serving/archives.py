@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from serving import chain, recall
+from serving.journal_file import BUSY_S
 
 
 class Archived(NamedTuple):
@@ -34,7 +36,7 @@ def archives(path: Path) -> list[Archived]:
         return of(connection)
 
 
-def of(connection: Connection) -> list[Archived]:
+def of(connection: sqlite3.Connection) -> list[Archived]:
     """The same, of a journal that is open."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     for _, note in chain.notes(connection, "rotation"):
@@ -53,10 +55,22 @@ def of(connection: Connection) -> list[Archived]:
     ]
 
 
-def unchained(connection: Connection, found: Iterable[Archived]) -> dict[str, int]:
+def unchained(connection: sqlite3.Connection, found: Iterable[Archived]) -> dict[str, int]:
     """By table, how many rows from before the chain the journal itself should still have."""
     starts = [note["before"] for _, note in chain.notes(connection, "start")]
-    return dict(Counter(starts[0] if starts else {}) - Counter(_summed(one.unchained for one in found)))
+    left = Counter(starts[0] if starts else {})
+    left.subtract(_summed(one.unchained for one in found))
+    return dict(left)
+
+
+def settle(archive: Path) -> None:
+    """Take back what a rotation that was killed had half written; who only reads the file may not.
+
+    Raises sqlite3.Error when it can't be done.
+    """
+    if archive.with_name(f"{archive.name}-journal").is_file():
+        with closing(sqlite3.connect(archive, timeout=BUSY_S)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def told(path: Path) -> str:

@@ -127,6 +127,10 @@ class Journal:
             "The level could not be kept ({}). Set it back again later.",
         )
 
+    def lost(self) -> dict[str, int]:
+        """By task, answers that were lost and that the journal does not tell of yet."""
+        return self._lost.unwritten()
+
     def close(self) -> None:
         """Write what is waiting and stop."""
         self._queue.put(None)
@@ -167,7 +171,10 @@ class Journal:
                 waiting.done(result, error)
         with suppress(sqlite3.Error, OSError):
             if self._lost.unwritten():
-                self._commit(connection or journal_file.connect(self.path), [])
+                connection = connection or journal_file.connect(self.path)
+                self._commit(connection, [])
+        if connection is not None:
+            connection.close()
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> list[Any]:
         """What each job gave, once all is on disk; with them a note of answers that could not be written earlier."""

@@ -39,11 +39,10 @@ def look_up(path: Path, task: str, since_us: int, until_us: int, prediction_id: 
         journal = stack.enter_context(recall.reading(path))
         journal.execute("BEGIN")  # a rotation that runs may then show an answer twice, but never hide one
         files = [(path.name, journal)]
-        files += [
-            (each.file, stack.enter_context(recall.reading(path.parent / each.file)))
-            for each in archives.of(journal)
-            if (path.parent / each.file).is_file() and each.before_us > since_us
-        ]
+        for each in archives.of(journal):
+            if (archive := path.parent / each.file).is_file() and each.before_us > since_us:
+                archives.settle(archive)
+                files += [(each.file, stack.enter_context(recall.reading(archive)))]
         parts = [_of_file(name, file, task, since_us, until_us, prediction_id) for name, file in files]
         last = ""
         for one in heapq.merge(*parts, key=lambda found: (-found.at_us, found.prediction_id)):

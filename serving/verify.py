@@ -169,6 +169,7 @@ def verify(
             for archive in named:
                 if beside and (path.parent / archive.file).is_file():
                     found.files.append(archive.file)
+                    archives.settle(path.parent / archive.file)
                     shelves.append(stack.enter_context(_opened(path.parent / archive.file)))
                 else:
                     found.absent.append(archive.file)
@@ -217,6 +218,8 @@ def _walk(
             raise _broken(first, "edited", "its hash is not the one of --head: the chain was made anew up to here")
         if number % EVERY == 0:
             progress(number, total)
+    if not found.last:
+        raise _Broken(Fault(1, "start", "", "deleted", shelves[0].name, "The chain is empty: its start was deleted."))
     found.head = before.hex()
     progress(found.last, total)
     if head is not None and found.last < head[0]:
@@ -239,6 +242,10 @@ def _broken(link: _Link, what: str, why: str) -> _Broken:
     return _Broken(Fault(link.number, link.kind, "" if note else link.record, what, file, message))
 
 
+_COUNTED = {"answers": ("answers",), "outcomes": ("outcomes", "corrected_outcomes"), "levels": ("levels",)}
+"""Tables whose rows from before the chain are counted together: a correction moves an outcome to the other table."""
+
+
 def _loose(shelves: list[_Shelf], named: list[Archived], found: Verified) -> None:
     """Rows that stand in no chain: those from before it are counted, others were inserted."""
     for shelf in shelves:
@@ -249,8 +256,9 @@ def _loose(shelves: list[_Shelf], named: list[Archived], found: Verified) -> Non
     due[shelves[0].name] = archives.unchained(shelves[0].connection, named)
     unfinished = {archive.file for archive in named if not archive.finished}
     for shelf in shelves:
-        for table, n in shelf.unnumbered().items():
-            expected = due[shelf.name].get(table, 0)
+        there = shelf.unnumbered()
+        for table, tables in _COUNTED.items():
+            n, expected = (sum(some.get(one, 0) for one in tables) for some in (there, due[shelf.name]))
             if n < expected or (n > expected and shelf.name not in unfinished):
                 what = "inserted" if n > expected else "deleted"
                 told = f"{shelf.name} has {n} rows of {table} from before the chain, where {expected} were noted"
