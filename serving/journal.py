@@ -166,15 +166,16 @@ class Journal:
                 connection = connection or journal_file.connect(self.path)
                 results = self._commit(connection, batch)
             except (sqlite3.Error, OSError) as reason:
-                error, connection = str(reason) or type(reason).__name__, None  # opened anew for the next batch
+                error = str(reason) or type(reason).__name__
+                _closed(connection)
+                connection = None  # opened anew for the next batch
             for waiting, result in zip(batch, results, strict=True):
                 waiting.done(result, error)
         with suppress(sqlite3.Error, OSError):
             if self._lost.unwritten():
                 connection = connection or journal_file.connect(self.path)
                 self._commit(connection, [])
-        if connection is not None:
-            connection.close()
+        _closed(connection)
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> list[Any]:
         """What each job gave, once all is on disk; with them a note of answers that could not be written earlier."""
@@ -188,6 +189,13 @@ class Journal:
             results = [waiting.job(writing) for waiting in batch]
         self._lost.written(lost)
         return results
+
+
+def _closed(connection: sqlite3.Connection | None) -> None:
+    """Close it at once: on a full disk a batch after the other fails, and each connection holds three files."""
+    with suppress(sqlite3.Error):
+        if connection is not None:
+            connection.close()
 
 
 def _insert(writing: _Writing, entries: list[Entry]) -> None:

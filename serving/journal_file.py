@@ -85,7 +85,11 @@ def make(connection: sqlite3.Connection) -> None:
 def connect(path: Path, mode: str = "WAL") -> sqlite3.Connection:
     """A connection that writes; what it commits is on disk. mode: SQLite's journal_mode."""
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: what a rotation frees can be given back
-    connection.execute(f"PRAGMA journal_mode = {mode}")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: what a rotation frees can be given back
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()  # on a full disk many fail, and each would hold its files until it is collected
+        raise
     return connection

@@ -76,6 +76,10 @@ class _Shelf:
             "ORDER BY rowid"
         )
 
+    def close(self) -> None:
+        """Let go of the file at once, not when the cursor is collected."""
+        self._levels.close()
+
     def links(self) -> Iterator[_Link]:
         rows = self.connection.execute(
             "SELECT c.number, c.kind, c.record, c.hash, a.number, a.prediction_id, a.at_us, a.task, a.version, a.row, "
@@ -191,7 +195,9 @@ def _opened(path: Path) -> Iterator[_Shelf]:
     uri = f"{path.resolve().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)) as connection:
         connection.execute("BEGIN")  # all that follows sees one state of the file
-        yield _Shelf(path, connection)
+        shelf = _Shelf(path, connection)
+        yield shelf
+        shelf.close()
 
 
 def _walk(

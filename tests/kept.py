@@ -16,6 +16,8 @@ from serving.journal import Entry, Journal, Outcome
 ANSWER = {
     "value": 3.0,
     "interval": {"level": 0.9, "working_level": 0.9, "low": 1.0, "high": 9.0},
+    "events": {},
+    "group": "all",
     "warnings": [{"field": "days", "code": "missing_field"}],
 }
 
