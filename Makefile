@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types check proofs bench bench-automl peers bench-explain bench-portfolio bench-engines bench-intervals \
-        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators tools docs clean
+        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -51,6 +51,9 @@ bench-engines: .venv/installed   ## trials a second on Ray beside the local pool
 
 bench-calibrators: .venv/installed ## log loss before and after each correction of chances
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.calibrators
+
+bench-journal: .venv/installed   ## what the journal's hash chain costs an answer
+	$(RUN) -m benchmarks.journal
 
 bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.leakage

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from experiments import doctor as doctors
+from experiments import journal
 from experiments import keys as keyring
 from feature_store import taskfile
 from feature_store.errors import GancaoError, Usage
@@ -269,6 +270,9 @@ def demo(
     """Sample, train, promote and serve birth_weight on this machine."""
     console = Console(file=sys.stderr)
     _run(as_json, lambda: _commands("demo").demo(from_environment(port=port), once, budget, mlflow_port, console))
+
+
+app.add_typer(journal.door(_run), name="journal")
 
 
 @app.command()

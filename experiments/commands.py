@@ -6,7 +6,6 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress as ProgressBar
@@ -17,10 +16,11 @@ from experiments import catalog
 from experiments import live as on_outcomes
 from experiments import outcomes as returning
 from experiments import score as scoring
+from experiments.refused import Outcome, Refused
 from experiments.sample import sample as make_sample
 from feature_store import check as checks
 from feature_store import offline
-from feature_store.errors import GancaoError, Usage
+from feature_store.errors import Usage
 from feature_store.finding import Finding
 from feature_store.settings import Settings
 from feature_store.task import Budget, Task
@@ -31,17 +31,6 @@ from training.measures import COLUMNS, IN_UNIT, SHARES
 from training.track import open_registry
 from training.train import Trained
 from training.train import train as run_training
-
-Outcome = tuple[dict[str, Any], RenderableType]
-"""The document of --json, and what a person sees instead."""
-
-
-class Refused(GancaoError):
-    """A refusal that still has a document: exit code 1 with the document on standard output."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        super().__init__("refused")
 
 
 def check(name: str, settings: Settings) -> Outcome:

@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from experiments import catalog
-from experiments.commands import Outcome, Refused, in_words, read_budget, ui_command
+from experiments.commands import in_words, read_budget, ui_command
+from experiments.refused import Outcome, Refused
 from experiments.sample import sample as make_sample
 from feature_store import offline
 from feature_store.errors import GancaoError, TableMissing

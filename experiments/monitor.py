@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -14,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import catalog
-from experiments.commands import Outcome, Refused
+from experiments.moments import moment
+from experiments.refused import Outcome, Refused
 from feature_store.errors import BundleRefused, RegistryUnreachable, UnknownVersion, Usage
 from feature_store.settings import Settings
 from feature_store.task import Task
-from serving import cache, predictor, recall
+from serving import archives, cache, predictor, recall
 from serving import monitor as watching
 from serving.bundle import Bundle
 from serving.journal import Journal
@@ -34,7 +32,7 @@ SHOWN = 6
 
 def monitor(name: str, settings: Settings, since: str, html: Path | None) -> Outcome:
     """What is watched. Raises Refused when there is an alarm; html: where the report goes (zh beside it)."""
-    task, since_us = catalog.load(name, settings), moment(since)
+    task, since_us = catalog.load(name, settings), moment(since, "--since")
     if html is not None and html.suffix != ".html":
         raise Usage(f"--html {html}: the report is a page. Name a file that ends in .html.")
     found = watching.measure(
@@ -45,13 +43,15 @@ def monitor(name: str, settings: Settings, since: str, html: Path | None) -> Out
     )
     levels = [level for level in recall.levels(settings.journal, task.task) if level.version == found.now]
     document = {**found.to_json(), "months": [asdict(month) for month in over_time.months(found.realised)]}
+    moved = [one for one in archives.archives(settings.journal) if one.before_us > since_us]
     written: list[str] = []
     if html is not None:
         for lang, page in monitor_report.pages(found, levels).items():
             path = html if lang == "en" else html.with_suffix(f".{lang}.html")
             path.write_text(page, encoding="utf-8")
             written.append(str(path))
-    outcome = ({**document, "html": written}, in_words(View(found, levels, "en"), written))
+    shown = in_words(View(found, levels, "en"), written, archives.told(settings.journal) if moved else "")
+    outcome = ({**document, "archives": [one._asdict() for one in moved], "html": written}, shown)
     if found.reasons:
         kinds = [reason.kind for reason in found.reasons]
         fields = ",".join(reason.field for reason in found.reasons if reason.field is not None)
@@ -81,18 +81,6 @@ def reset(name: str, settings: Settings) -> Outcome:
     return {"task": task.task, "reset": moved, "before": {version: newest[version] for version in moved}}, words
 
 
-def moment(since: str) -> int:
-    """`30d` or a date, in microseconds since 1970 (UTC). Raises Usage."""
-    if days := re.fullmatch(r"(\d{1,5})d", since):
-        return time.time_ns() // 1000 - int(days[1]) * 86_400_000_000
-    try:
-        return recall.microseconds(datetime.fromisoformat(since))
-    except ValueError:
-        raise Usage(
-            f"--since {since!r} is no time. Write a number of days such as 30d, or a date: 2024-03-01."
-        ) from None
-
-
 def bundles(task: Task, settings: Settings, versions: list[str] | dict[str, float]) -> dict[str, Bundle]:
     """The bundles of versions: from the cache, else from the registry; those that neither has are absent."""
     out, registry = {}, None
@@ -112,8 +100,8 @@ def bundles(task: Task, settings: Settings, versions: list[str] | dict[str, floa
     return out
 
 
-def in_words(view: View, written: list[str]) -> RenderableType:
-    """What a person reads."""
+def in_words(view: View, written: list[str], moved: str = "") -> RenderableType:
+    """What a person reads. moved: where answers of that time are that are not counted here."""
     found, colour = view.found, "red" if view.found.reasons else "green"
     told = [Text(f"{view.word('alarm' if found.reasons else 'quiet')}.", style=f"bold {colour}")]
     told += [Text(f"- {sentence}") for sentence in monitor_report.sentences(view)]
@@ -121,7 +109,7 @@ def in_words(view: View, written: list[str]) -> RenderableType:
     counts = f"{sum(found.answers.values())} answers, {sum(found.outcomes.values())} outcomes"
     if found.delay_days is not None:
         counts += f", {found.delay_days['median']:.1f} days after them (median; 90 %: {found.delay_days['p90']:.1f})"
-    shown.append(Text(f"{counts}."))
+    shown.append(Text(" ".join([f"{counts}.", moved]).rstrip()))
     if rows := monitor_report.parts(view):
         measures = monitor_report.MEASURES[found.task.kind]
         shown.append(_table(("", "n", "inside", "95 % band", *measures), rows))

@@ -120,6 +120,10 @@ class NotExplained(GancaoError):
     """A version that holds nothing to explain its answers beside."""
 
 
+class JournalBusy(GancaoError):
+    """A rotation of the journal is under way already."""
+
+
 class JournalFull(GancaoError):
     """The journal could not be written or read, so no answer may leave and no outcome is confirmed."""
 

@@ -275,6 +275,9 @@ class Task(Frozen):
     baselines: tuple[Baseline, ...] = Field(default=(), strict=False)
     gate: Gate = Gate()
     leakage: Leakage = Leakage()
+    journal: Literal["durable", "async"] = Field(
+        default="durable", description="Whether an answer waits until it is on disk; async: it leaves before."
+    )
     form: Form = Form()
 
     @model_validator(mode="before")

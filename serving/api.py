@@ -54,16 +54,18 @@ class Answering:
         self.journal.close()
 
     async def answer(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Answers with their `prediction_id`s, already in the journal. rows: validated."""
+        """Answers with their `prediction_id`s, already in the journal unless the Task is async. rows: validated."""
         answered = predictor.answer(rows, self.champions.level(predictor))
         answers = [{"prediction_id": uuid.uuid4().hex, **answer} for answer in answered]
         task, version = predictor.task.task, predictor.version
-        await self.journal.keep(
-            [
-                Entry(answer["prediction_id"], task, version, _json(row).decode(), _json(answer).decode())
-                for row, answer in zip(rows, answers, strict=True)
-            ]
-        )
+        entries = [
+            Entry(answer["prediction_id"], task, version, _json(row).decode(), _json(answer).decode())
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+        if predictor.task.journal == "async":
+            self.journal.keep_later(task, entries)
+        else:
+            await self.journal.keep(entries)
         self.shadow.offer(predictor, rows, answers)
         return answers
 

@@ -58,9 +58,11 @@ def build(settings: Settings) -> Starlette:
     async def life(app: Starlette) -> AsyncIterator[None]:
         await answering.champions.look()
         following = asyncio.create_task(answering.champions.follow())
+        answering.journal.log_head()
         yield
         following.cancel()
         answering.close()
+        answering.journal.log_head()
 
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app = Starlette(

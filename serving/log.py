@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def log(event: str, **facts: str | int | float | bool | None) -> None:
-    """Write one line: the time in UTC, the event's name and its facts."""
-    sys.stderr.write(line(event, **facts))
-    sys.stderr.flush()
+    """Write one line: the time in UTC, the event's name and its facts. On a full disk nothing is written or raised."""
+    with suppress(OSError):
+        sys.stderr.write(line(event, **facts))
+        sys.stderr.flush()
 
 
 def line(event: str, **facts: str | int | float | bool | None) -> str:

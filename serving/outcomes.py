@@ -7,13 +7,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from feature_store.field import AnyField, CategoryField, Choice, NumberField
 from feature_store.task import Task
-from serving import recall, request, words
+from serving import archives, recall, request, words
 from serving.journal import Journal, Outcome
 
 LATEST_S = 300
@@ -78,12 +78,17 @@ async def keep(journal: Journal, task: Task, classes: Sequence[str], items: Sequ
     sent = [Outcome(item.prediction_id, item.value, item.at_us) for item in wanted]
     kept = await journal.keep_outcomes(task.task, sent, task.answers.adaptive)
     results = {item.row: item for item in judged if isinstance(item, Result)}
+    if None in kept or any(result.code == "no_match" for result in results.values()):
+        where = await asyncio.to_thread(archives.told, journal.path)
     for item, status in zip(wanted, kept, strict=True):
         if status is None:
-            text = f"No answer of {task.task} has this id in the journal. Check the id and the task."
+            text = f"No answer of {task.task} has this id in the journal. Check the id and the task. {where}".rstrip()
             results[item.row] = Result(item.row, item.prediction_id, "refused", "unknown_prediction", text)
         else:
             results[item.row] = Result(item.row, item.prediction_id, status)
+    for row, result in results.items():
+        if result.code == "no_match":
+            results[row] = replace(result, message=f"{result.message} {where}".rstrip())
     return [results[row] for row in range(len(items))]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from feature_store.errors import JournalFull
-from serving import journal
+from serving import journal_file
 
 EVER = -(2**62)
 """Before any answer, in microseconds."""
@@ -145,7 +145,7 @@ def newest_levels(path: Path, wanted: Iterable[tuple[str, str]]) -> dict[tuple[s
     Raises JournalFull when the journal can't be read.
     """
     with reading(path) as connection:
-        found = {key: connection.execute(journal.NEWEST_LEVEL, key).fetchone() for key in wanted}
+        found = {key: connection.execute(journal_file.NEWEST_LEVEL, key).fetchone() for key in wanted}
     return {key: row[0] for key, row in found.items() if row is not None}
 
 
@@ -201,8 +201,8 @@ def mend(path: Path) -> None:
     """Give a journal of an older server the tables that it lacks; any other is not written to."""
     with reading(path) as connection:
         there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if journal.TABLES - there:
-        journal.prepare(path)
+    if journal_file.TABLES - there:
+        journal_file.prepare(path)
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """The journal, to be read only."""
     try:
         with closing(
-            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=journal.BUSY_S)
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=journal_file.BUSY_S)
         ) as connection:
             yield connection
     except sqlite3.Error as error:

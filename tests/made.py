@@ -135,7 +135,11 @@ def referred(kind: str) -> Bundle:
 def adaptive(bundle: Bundle) -> Bundle:
     """The same version, whose Task asks for a working level."""
     answers = bundle.task.answers.model_copy(update={"adaptive": Adaptive()})
-    task = bundle.task.model_copy(update={"answers": answers})
+    return of_task(bundle, bundle.task.model_copy(update={"answers": answers}))
+
+
+def of_task(bundle: Bundle, task: Task) -> Bundle:
+    """The same version with another Task of the same fields and target."""
     distribution = bundle.distribution
     if isinstance(distribution, Distribution):
         distribution = replace(distribution, task=task)

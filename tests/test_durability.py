@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serving.verify import verify
 from tests.conftest import CASE, ROOT, Home, Server, serving, until
 from training.runlog import RunLog, Trial
 
@@ -43,8 +44,8 @@ def test_an_answer_is_in_the_journal_with_its_row_and_version(own_home: Home):
 
 
 @pytest.mark.proof
-def test_kill_9_right_after_an_answer_leaves_it_in_the_journal(own_home: Home):
-    """In full: 100 times. Every answer that a client has read is in the journal, however the worker died."""
+def test_kill_9_right_after_an_answer_leaves_it_in_the_journal_and_the_chain_holds(own_home: Home):
+    """In full: 100 kills. Every answer that a client has read is in the journal, however the worker died."""
     received: set[str] = set()
     with serving(own_home) as server:
         for _ in range(100 if FULL else 3):
@@ -69,6 +70,7 @@ def test_kill_9_right_after_an_answer_leaves_it_in_the_journal(own_home: Home):
             for asker in askers:
                 asker.join()
             assert received <= kept(own_home)
+            assert verify(own_home.home / "journal.db").fault is None
             until(lambda: _answers(server), 30, lambda: f"no new worker: {server.log.read_text()}")
     assert len(received) > 50
 

@@ -17,6 +17,7 @@ from scipy.stats import chi2
 
 from experiments import catalog
 from experiments import monitor as command
+from experiments.moments import moment
 from feature_store.errors import Usage
 from feature_store.settings import Settings
 from feature_store.task import Task, dumps
@@ -301,10 +302,10 @@ def test_a_monitoring_report_is_one_whole_page_with_its_figures(kind, tmp_path):
 
 
 def test_a_time_that_is_none_and_a_report_that_is_no_page_are_wrong_usage(tmp_path):
-    assert command.moment("2024-03-01") == 1_709_251_200_000_000
-    assert time.time_ns() // 1000 - command.moment("30d") == pytest.approx(30 * DAY_US, rel=1e-6)
+    assert moment("2024-03-01", "--since") == 1_709_251_200_000_000
+    assert time.time_ns() // 1000 - moment("30d", "--since") == pytest.approx(30 * DAY_US, rel=1e-6)
     with pytest.raises(Usage, match="30d"):
-        command.moment("lately")
+        moment("lately", "--since")
     _, task = home_of(tmp_path, referred("regression"))
     with pytest.raises(Usage, match=r"\.html"):
         command.monitor(task, Settings(home=tmp_path / "home"), "30d", tmp_path / "page.pdf")

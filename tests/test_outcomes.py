@@ -502,10 +502,10 @@ def test_a_long_journal_is_read_row_by_row(tmp_path):
     with closing(sqlite3.connect(path)) as connection, connection:
         row = json.dumps({"age": 40, "note": "x" * 300})
         connection.executemany(
-            "INSERT INTO answers VALUES (?, ?, 'stay', '1', ?, '{}')", ((f"id{n}", n, row) for n in range(20_000))
+            "INSERT INTO answers VALUES (?, ?, 'stay', '1', ?, '{}', NULL)", ((f"id{n}", n, row) for n in range(20_000))
         )
         connection.executemany(
-            "INSERT INTO outcomes VALUES (?, 9, 9, 'stay', '1.0')", ((f"id{n}",) for n in range(20_000))
+            "INSERT INTO outcomes VALUES (?, 9, 9, 'stay', '1.0', NULL)", ((f"id{n}",) for n in range(20_000))
         )
         plan = connection.execute(
             "EXPLAIN QUERY PLAN SELECT 1 FROM outcomes AS o WHERE o.task = 'stay' AND o.at_us >= 0 "
