@@ -24,6 +24,9 @@ PEERS = {
     "autogluon": [TORCH, "autogluon.tabular[lightgbm,catboost,xgboost,fastai,ray]==1.6.*"],
     "lightautoml": [TORCH, "lightautoml"],
     "intervals": ["mapie", "crepes", "lightgbm", "scikit-learn"],
+    "mlflow_serve": ["mlflow", "lightgbm"],
+    "bentoml": ["bentoml", "lightgbm"],
+    "mlserver": ["mlserver", "mlserver-lightgbm", "lightgbm"],
 }
 """Peer -> what is asked of pip."""
 
