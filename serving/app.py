@@ -24,6 +24,7 @@ from feature_store.settings import Settings, from_environment
 from serving import api, outcome_pages, pages, problems
 from serving.api import Answering
 from serving.champions import Champions
+from serving.door import Door
 from serving.journal import Journal
 from serving.log import log
 
@@ -60,7 +61,7 @@ def build(settings: Settings) -> Starlette:
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app = Starlette(
         routes=[*api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, static],
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders), Middleware(Door, answering)],  # the door stays last
         exception_handlers={GancaoError: _refuse, HTTPException: _plain, Exception: _crash},
         lifespan=life,
     )
