@@ -35,7 +35,7 @@ ASKED = 256
 
 
 def make(folder: Path) -> None:
-    """`model.txt`, `rows.json` (those that are asked, with their values) and the homes `alone` and `full`."""
+    """The homes `alone` and `full`, `model.txt`, and `rows.json`: what is asked, and the values that are due."""
     if (folder / "made").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -47,6 +47,10 @@ def make(folder: Path) -> None:
     predicted = model.predict(matrix)[:, 0]
     scale = Trees(_fitted(matrix[size], np.abs(target - predicted)[size], 100, 15), FIELDS)
     (folder / "model.txt").write_text(text, encoding="utf-8")
+    asked = held.start + np.arange(ASKED)
+    names = [field.name for field in _task().fields]
+    rows = [dict(zip(names, row, strict=True)) for row in matrix[asked].tolist()]
+    values = {"model": predicted[asked].tolist()}
     for name, task in (("alone", _task()), ("full", _task(events=True))):
         columns = {field.name: matrix[:, place] for place, field in enumerate(task.fields)}
         encoder = encode.fit(task, columns)
@@ -57,12 +61,10 @@ def make(folder: Path) -> None:
         if name == "full":
             assert found.uses_scale
             made = replace(made, scale=scale, reference=Reference(familiar.fit(encoder, matrix[: ROWS - HELD], 0)))
-        rows = golden.make(encoder, Rows(columns, target, None, ()), 0)
-        _publish(replace(made, golden=golden.answered(Predictor(made), rows)), folder / name)
-    asked = matrix[held][:ASKED]
-    values = [float(value) for value in predicted[held][:ASKED]]
-    names = [field.name for field in _task().fields]
-    document = {"names": names, "rows": asked.tolist(), "values": values}
+        pinned = golden.make(encoder, Rows(columns, target, None, ()), 0)
+        _publish(replace(made, golden=golden.answered(Predictor(made), pinned)), folder / name)
+        values[name] = [answer["value"] for answer in Predictor(made).answer(rows)]
+    document = {"names": names, "rows": matrix[asked].tolist(), "values": values}
     (folder / "rows.json").write_text(json.dumps(document), encoding="utf-8")
     (folder / "made").touch()
 

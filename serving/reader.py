@@ -1,4 +1,4 @@
-"""One Task's bodies, decoded and judged by one call of a compiled decoder; what it does not take, `request.read` judges.
+"""One Task's bodies, decoded and judged by one call of a compiled decoder; the rest is for `request.read`.
 
 msgspec keeps the last of two keys that stand twice and drops keys that a row may not have. Both are seen here by
 counting: without a backslash every quotation mark of valid JSON begins or ends a string, so a body whose kept keys and

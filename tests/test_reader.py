@@ -74,7 +74,8 @@ def test_a_plain_body_takes_the_short_way():
     '{"rows": [{"number": 1}], "more": 1}', '{"rows": []}', '{"rows": null}', '{"rows": [null]}', "null", "[]", "{}",
     '{"rows": [{"number": NaN}]}', '{"rows": [{"number": 1e400}]}', '{"rows": [{"number": 1e-400}]}', "",
     '{"rows": [{"number": -0}]}', '{"rows": [{"number": -0.0}]}', '{"rows": [{"number": 1, "whole": 1.5}]}',
-    '{"rows": [{"number": 1, "whole": 9223372036854775807}]}', '{"rows": [{"number": 1, "whole": 9223372036854775808}]}',
+    '{"rows": [{"number": 1, "whole": 9223372036854775807}]}',
+    '{"rows": [{"number": 1, "whole": 9223372036854775808}]}',
     '{"rows": [{"number": 1, "whole": 123456789012345678901234567890}]}', '{"rows": [{"number": 1, "between": 1}]}',
     '{"rows": [{"number": 1, "whole": 1e30}]}', '{"rows": [{"number": 7.25}]}', '{"rows": [{"number": 7.2500001}]}',
     '{"rows": [{"number": true}]}', '{"rows": [{"number": "1"}]}', '{"rows": [{"number": [1]}]}',
@@ -117,7 +118,9 @@ SCALARS = (
     | st.dates().map(str)
 )
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner))
-PAIRS = st.lists(st.tuples(st.sampled_from([f.name for f in EVERY_KIND.fields]) | st.text(max_size=3), JSON), max_size=9)
+PAIRS = st.lists(
+    st.tuples(st.sampled_from([f.name for f in EVERY_KIND.fields]) | st.text(max_size=3), JSON), max_size=9
+)
 
 
 @st.composite
