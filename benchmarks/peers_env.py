@@ -1,4 +1,4 @@
-"""Make the environments of the AutoML comparison's peers, one each, with the releases that were measured.
+"""Make the environments of the peers that Gancao is measured beside, one each, with the releases that were measured.
 
     python3 benchmarks/peers_env.py [FOLDER] [NAME ...]        # default: .peers, and all of them
 

@@ -30,6 +30,7 @@ DOORS = {
         "serving/pages.py",
         "serving/outcome_pages.py",
         "serving/app.py",
+        "serving/door.py",
         "serving/problems.py",
     },
     "uvicorn": {"serving/app.py"},
