@@ -15,6 +15,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,7 @@ Record = dict[str, Any]
 def main() -> None:
     """Measure, then write."""
     choice = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that no server is left behind
     if not choice.write_only:
         measure(choice)
     records = [json.loads(line) for line in choice.out.read_text(encoding="utf-8").splitlines()]

@@ -107,7 +107,7 @@ def ratios(records: list[Record], own: str, other: str, connections: int) -> lis
         {record["round"]: record["cpu_us"] for record in _of(records, "load", name, connections=connections)}
         for name in (own, other)
     )
-    return [theirs[turn] / mine[turn] for turn in sorted(set(mine) & set(theirs))]
+    return [theirs[turn] / mine[turn] for turn in sorted(set(mine) & set(theirs)) if mine[turn]]
 
 
 def _starts(records: list[Record]) -> list[str]:
@@ -141,7 +141,7 @@ def _goals(records: list[Record]) -> list[str]:
         found = ratios(records, own, peer, GOAL_CONNECTIONS)
         title = f"{CONTESTANTS[peer].title} / {CONTESTANTS[own].title} ≥ {least:g}"
         lines.append(_goal(title, found, ".1f", lambda value, least=least: value >= least))
-    raw = [1 / ratio for ratio in ratios(records, "alone", "raw", GOAL_CONNECTIONS)]
+    raw = ratios(records, "raw", "alone", GOAL_CONNECTIONS)
     lines.append(_goal(f"Gancao, the model alone / raw ASGI ≤ {MOST_OF_RAW:g}", raw, ".2f", _at_most(MOST_OF_RAW)))
     starts, memory, batch = (_of(records, kind, "full") for kind in ("start", "memory", "batch"))
     cold, size = [record["worker_cpu_s"] for record in starts], [record["worker_pss_mb"] for record in memory]
