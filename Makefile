@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check proofs bench bench-automl peers bench-explain bench-portfolio bench-engines bench-intervals \
+.PHONY: demo test lint types check proofs bench bench-automl peers bench-serve bench-explain bench-portfolio bench-engines bench-intervals \
         bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
@@ -42,6 +42,10 @@ peers:                           ## the environments of the other AutoML systems
 bench-intervals: .venv/installed ## beside MAPIE and crepes, and coverage on 20 splits (needs the real tables, an hour)
 	$(PYTHON) benchmarks/peers_env.py .peers intervals
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.intervals $(ARGS)
+
+bench-serve: .venv/installed     ## beside MLServer, BentoML, mlflow models serve and the floor of HTTP (about 10 minutes)
+	$(PYTHON) benchmarks/peers_env.py $(or $(PEERS),.peers) mlflow_serve bentoml mlserver
+	$(RUN) -m benchmarks.serve --peers $(or $(PEERS),.peers) $(ARGS)
 
 bench-explain: .venv/installed   ## an explanation beside a prediction, and what predictions feel of it
 	$(RUN) -m benchmarks.explain

@@ -132,7 +132,7 @@ def _running(command: list[str], environment: dict[str, str], port: int, ready: 
                 time.sleep(0.1)
             yield
         finally:
-            _end(process)
+            end(process)
 
 
 def _answers(port: int, path: str) -> bool:
@@ -146,7 +146,7 @@ def _answers(port: int, path: str) -> bool:
         connection.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the whole group: `mlflow models serve` leaves its server behind when only the parent is told."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)

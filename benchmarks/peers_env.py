@@ -1,4 +1,4 @@
-"""Make the environments of the AutoML comparison's peers, one each, with the releases that were measured.
+"""Make the environments of the peers that Gancao is measured beside, one each, with the releases that were measured.
 
     python3 benchmarks/peers_env.py [FOLDER] [NAME ...]        # default: .peers, and all of them
 
@@ -24,6 +24,9 @@ PEERS = {
     "autogluon": [TORCH, "autogluon.tabular[lightgbm,catboost,xgboost,fastai,ray]==1.6.*"],
     "lightautoml": [TORCH, "lightautoml"],
     "intervals": ["mapie", "crepes", "lightgbm", "scikit-learn"],
+    "mlflow_serve": ["mlflow", "lightgbm"],
+    "bentoml": ["bentoml", "lightgbm"],
+    "mlserver": ["mlserver", "mlserver-lightgbm", "lightgbm"],
 }
 """Peer -> what is asked of pip."""
 

@@ -47,6 +47,13 @@ class Answering:
             chunks.append(chunk)
         return b"".join(chunks)
 
+    async def json_body(self, incoming: Request) -> bytes:
+        """The body, which must be said to be JSON if its kind is said. Raises WrongMediaType or TooLarge."""
+        kind = incoming.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise WrongMediaType("The body is not said to be JSON. Send the header Content-Type: application/json.")
+        return await self.body(incoming)
+
     def close(self) -> None:
         """Write what the journal has waiting, and stop explaining."""
         self.explaining.close()
@@ -90,22 +97,27 @@ def shown(incoming: Request) -> list[Predictor]:
 
 
 async def predict(incoming: Request) -> Response:
-    """Answer 1 to 1000 rows; with `explain`, 1 to 50."""
-    here = answering(incoming)
-    published, predictor = here.champions.served(incoming.path_params["task"])
-    asked = request.read(predictor.task, await _json_body(incoming))
+    """Answer 1 to 1000 rows; with `explain`, 1 to 50. Most requests are answered before, by `serving/short_way.py`."""
+    content = await predicted(answering(incoming), incoming.path_params["task"], incoming)
+    return Response(content, media_type="application/json")
+
+
+async def predicted(here: Answering, task: str, incoming: Request) -> bytes:
+    """The document of answers to the rows of a body. Raises what the predict route turns into problems."""
+    published, predictor = here.champions.served(task)
+    asked = predictor.reader.read(await here.json_body(incoming))
     reasons = await here.explaining.explain(published, asked.rows) if asked.explain else []
     answers = await here.answer(predictor, asked.rows)
     for answer, explanation in zip(answers, reasons, strict=False):
         answer["explanation"] = explanation
-    return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
+    return _json({"task": predictor.task.task, "version": predictor.version, "answers": answers})
 
 
 async def explain(incoming: Request) -> Response:
     """What each field adds to the answers of 1 to 50 rows. Nothing is journaled: no answer is given."""
     here = answering(incoming)
     published, predictor = here.champions.served(incoming.path_params["task"])
-    asked = request.read(predictor.task, await _json_body(incoming), explain=True)
+    asked = predictor.reader.read(await here.json_body(incoming), explain=True)
     answers = await here.explaining.explain(published, asked.rows)
     return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
 
@@ -114,18 +126,11 @@ async def keep_outcomes(incoming: Request) -> Response:
     """Keep what came true of 1 to 1000 answers: 200, or 207 when an item of them was refused."""
     here = answering(incoming)
     predictor = here.champions.get(incoming.path_params["task"])
-    items = request.listed(await _json_body(incoming), "outcomes")
+    items = request.listed(await here.json_body(incoming), "outcomes")
     results = await here.keep_outcomes(predictor, items)
     told = [{**asdict(result), "http_status": problems.item_status(result.code)} for result in results]
     counted = outcomes.counts(results)
     return _answer({"task": predictor.task.task, **counted, "results": told}, 207 if counted["refused"] else 200)
-
-
-async def _json_body(incoming: Request) -> bytes:
-    kind = incoming.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise WrongMediaType("The body is not said to be JSON. Send the header Content-Type: application/json.")
-    return await answering(incoming).body(incoming)
 
 
 async def list_tasks(incoming: Request) -> Response:

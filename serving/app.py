@@ -30,6 +30,7 @@ from serving.journal import Journal
 from serving.log import log
 from serving.requestlog import RequestLog
 from serving.shadow import Shadow
+from serving.short_way import ShortWay
 
 SWITCH_S = 0.0005
 """How long the event loop may wait for Python's lock while an explanation holds it. A request takes it several times on
@@ -69,7 +70,7 @@ def build(settings: Settings) -> Starlette:
         routes=auth.guarded(
             [*api.ROUTES, *job_api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, *signin.ROUTES, static], access
         ),
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders), Middleware(ShortWay, answering, access)],  # the short way stays last
         exception_handlers={GancaoError: _refuse, HTTPException: _plain, ClientDisconnect: _gone, Exception: _crash},
         lifespan=life,
     )

@@ -47,7 +47,9 @@ class Classes:
     cells: dict[str, Cell]
     chooser: GroupNames = field(repr=False)
 
-    def answer(self, row: np.ndarray, predicted: Sequence[Sequence[float]], level: float | None = None) -> ClassAnswer:
+    def answer(
+        self, row: Sequence[float], predicted: Sequence[Sequence[float]], level: float | None = None
+    ) -> ClassAnswer:
         """The answer for an encoded row and its outputs, ensemble by ensemble (`serving.ensemble.ensembles`).
 
         predicted: for each ensemble P(positive) alone, or one chance a class. level: of the set, the Task's if None.

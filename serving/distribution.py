@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil, floor
+from math import ceil, floor, isnan
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ class Distribution:
     cells: dict[str, Cell]
     chooser: GroupNames = field(repr=False)
 
-    def answer(self, row: np.ndarray, centre: float, scale: float, level: float | None = None) -> Answer:
+    def answer(self, row: Sequence[float], centre: float, scale: float, level: float | None = None) -> Answer:
         """The answer for an encoded row, the models' centre and their scale (> 0) for it.
 
         level: of the interval, the Task's if None.
@@ -183,11 +183,11 @@ class GroupNames:
         self._places = [(position[group.field], group.cuts) for group in encoder.task.groups]
         self._known: dict[tuple[float, ...], str] = {}
 
-    def of(self, row: np.ndarray) -> tuple[str, ...]:
+    def of(self, row: Sequence[float]) -> tuple[str, ...]:
         """One name a declared group, in the Task's order."""
         return tuple(_name(group, encoder, float(row[column])) for group, column, encoder in self._groups)
 
-    def cell(self, row: np.ndarray, cells: Mapping[str, Cell]) -> str:
+    def cell(self, row: Sequence[float], cells: Mapping[str, Cell]) -> str:
         """The finest cell that exists: all groups together, else fewer of them from the right, else `all`."""
         key = tuple([_code(float(row[place]), cuts) for place, cuts in self._places])
         if key not in self._known:
@@ -208,7 +208,7 @@ def _name(group: Group, encoder: Encoder, value: float) -> str:
     if encoder.task.by_name[group.field].type == "category":
         words = encoder.categories[group.field]
         return group_name(group, words[int(value) - 1] if value >= 1 else None)
-    if np.isnan(value):
+    if isnan(value):
         return group_name(group, None)
     return group_name(group, bool(value) if encoder.task.by_name[group.field].type == "flag" else value)
 

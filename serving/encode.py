@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,26 +43,37 @@ class Encoder:
         }
 
     @cached_property
-    def _steps(self) -> list[tuple[str, str, dict[str, float], float]]:
+    def _fills(self) -> list[float]:
         missing = [self.fill.get(f.name, UNKNOWN if f.type == "category" else np.nan) for f in self.task.fields]
+        return [float(fill) for fill in missing]
+
+    @cached_property
+    def _steps(self) -> list[tuple[str, Callable[[Any], float], float]]:
+        """By field: its name, what makes a number of a value that is no float, and what stands in for a missing one."""
         return [
-            (field.name, field.type, self.codes.get(field.name, {}), float(fill))
-            for field, fill in zip(self.task.fields, missing, strict=True)
+            (field.name, _coder(field, self.codes.get(field.name, {}), fill), fill)
+            for field, fill in zip(self.task.fields, self._fills, strict=True)
         ]
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(n, fields) float64 of validated rows: numbers, booleans, words, `YYYY-MM-DD`; None or absent is missing."""
         out = np.empty((len(rows), len(self._steps)))
         for position, row in enumerate(rows):
-            out[position] = [_encode(row.get(name), kind, codes, fill) for name, kind, codes, fill in self._steps]
+            get = row.get
+            out[position] = [
+                fill if (value := get(name)) is None else value if value.__class__ is float else code(value)
+                for name, code, fill in self._steps
+            ]
         return out
 
     def columns(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """(n, fields) float64 of columns as `feature_store.offline.columns` gives them; equals `rows` bit for bit."""
-        out = np.empty((len(columns[self._steps[0][0]]), len(self._steps)))
-        for place, (name, kind, codes, fill) in enumerate(self._steps):
-            column = columns[name]
-            if kind == "category":
+        fields = self.task.fields
+        out = np.empty((len(columns[fields[0].name]), len(fields)))
+        for place, (field, fill) in enumerate(zip(fields, self._fills, strict=True)):
+            column = columns[field.name]
+            if field.type == "category":
+                codes = self.codes[field.name]
                 out[:, place] = [fill if word is None else codes.get(word, fill) for word in column]
             else:
                 out[:, place] = np.where(np.isnan(column), fill, column)
@@ -84,14 +95,10 @@ class Encoder:
         return Encoder(task, dict(data["categories"]), dict(data["fill"]), ranges, tuple(data["classes"]))
 
 
-def _encode(value: Any, kind: str, codes: dict[str, float], fill: float) -> float:
-    if value is None:
-        return fill
-    if kind == "category":
-        return codes.get(value, fill)
-    if kind == "date":
-        return days(value)
-    return float(value)
+def _coder(field: AnyField, codes: dict[str, float], fill: float) -> Callable[[Any], float]:
+    if field.type == "category":
+        return lambda word: codes.get(word, fill)
+    return days if field.type == "date" else float
 
 
 def fit(task: Task, columns: Mapping[str, np.ndarray], classes: Sequence[str] = ()) -> Encoder:

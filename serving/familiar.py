@@ -65,12 +65,16 @@ class Familiarity:
 
     def surprises(self, row: Sequence[float]) -> list[float]:
         """One a field, in nats; row: encoded."""
-        codes = [bins.of(value) for bins, value in zip(self.bins, row, strict=True)]
-        out = []
-        for code, parent, table in zip(codes, self.parents, self.tables, strict=True):
-            above = codes[parent] if parent >= 0 else UNKNOWN
-            out.append(0.0 if code == UNKNOWN else table[above][code])  # UNKNOWN is -1: the last row
-        return out
+        codes = [  # as `Bins.of` gives them, without a call a field
+            bins.words[int(value)] if bins.words is not None
+            else UNKNOWN if value != value else bisect_left(bins.edges, value)
+            for bins, value in zip(self.bins, row, strict=True)
+        ]  # fmt: skip
+        parents = [*codes, UNKNOWN]  # the last, -1, is for a field without a parent
+        return [
+            0.0 if code == UNKNOWN else table[parents[parent]][code]  # UNKNOWN is -1: the last row
+            for code, parent, table in zip(codes, self.parents, self.tables, strict=True)
+        ]
 
     def judge(self, row: Sequence[float]) -> Unfamiliar | None:
         """What is unfamiliar about an encoded row, or None."""

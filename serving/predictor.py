@@ -22,6 +22,7 @@ from serving.classes import Classes
 from serving.distribution import Distribution
 from serving.ensemble import combine, ensembles
 from serving.familiar import Unfamiliar
+from serving.reader import Reader
 
 
 class Predictor:
@@ -29,6 +30,7 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, version: str = "") -> None:
         self.bundle, self.task, self.version = bundle, bundle.task, version
+        self.reader = Reader(self.task)
         self._decide = decisions.decider(self.task)
         self._names = [field.name for field in self.task.fields]
         self._familiarity = bundle.reference.familiarity
@@ -48,14 +50,15 @@ class Predictor:
         """
         working = self.task.answers.interval if level is None else level
         matrix = self.bundle.encoder.rows(rows)
+        encoded = matrix.tolist()  # Python's own floats are read much faster one by one
         distribution = self.bundle.distribution
         if isinstance(distribution, Classes):
-            found = self._classes(distribution, matrix, working)
+            found = self._classes(distribution, encoded, matrix, working)
         else:
-            found = self._values(distribution, rows, matrix, working)
+            found = self._values(distribution, rows, encoded, matrix, working)
         answers = [
-            {**answer, "warnings": self._warnings(row, encoded)}
-            for row, encoded, answer in zip(rows, matrix, found, strict=True)
+            {**answer, "warnings": self._warnings(row, one)}
+            for row, one, answer in zip(rows, encoded, found, strict=True)
         ]
         if isinstance(declared := self.task.answers.decision, Shortlist):
             for answer, decision in zip(answers, decisions.shortlist(declared, rows, answers), strict=True):
@@ -71,13 +74,18 @@ class Predictor:
         return centre, np.maximum(self.bundle.scale.predict(matrix)[:, 0], floor)
 
     def _values(
-        self, distribution: Distribution, rows: Sequence[Mapping[str, Any]], matrix: np.ndarray, working: float
+        self,
+        distribution: Distribution,
+        rows: Sequence[Mapping[str, Any]],
+        encoded: list[list[float]],
+        matrix: np.ndarray,
+        working: float,
     ) -> Iterator[dict[str, Any]]:
         level, unit = self.task.answers.interval, self.task.target.unit
         told, decide = self._told(working), self._decide
         centres, scales = self.centre_and_scale(matrix)
-        for row, encoded, centre, scale in zip(rows, matrix, centres.tolist(), scales.tolist(), strict=True):
-            answer = distribution.answer(encoded, centre, scale, working)
+        for row, one, centre, scale in zip(rows, encoded, centres.tolist(), scales.tolist(), strict=True):
+            answer = distribution.answer(one, centre, scale, working)
             yield {
                 "value": answer.value,
                 "unit": unit,
@@ -87,11 +95,13 @@ class Predictor:
                 "decision": decide(distribution.predictive(answer.group, centre, scale), row) if decide else None,
             }
 
-    def _classes(self, distribution: Classes, matrix: np.ndarray, working: float) -> Iterator[dict[str, Any]]:
+    def _classes(
+        self, distribution: Classes, encoded: list[list[float]], matrix: np.ndarray, working: float
+    ) -> Iterator[dict[str, Any]]:
         words, binary, told = distribution.words, self.task.kind == "binary", self._told(working)
         told = {"level": self.task.answers.interval, **told} if told else {}
-        for encoded, predicted in zip(matrix, ensembles(self.bundle.members, matrix).tolist(), strict=True):
-            answer = distribution.answer(encoded, predicted, working)
+        for one, predicted in zip(encoded, ensembles(self.bundle.members, matrix).tolist(), strict=True):
+            answer = distribution.answer(one, predicted, working)
             if binary:
                 chances: dict[str, Any] = {"value": answer.chances[1]}
             else:
@@ -102,16 +112,17 @@ class Predictor:
     def _told(self, working: float) -> dict[str, float]:
         return {"working_level": working} if self.task.answers.adaptive is not None else {}
 
-    def _warnings(self, row: Mapping[str, Any], encoded: np.ndarray) -> list[dict[str, Any]]:
-        out: list[dict[str, Any]] = [warning for name, warning in self._missing.items() if row.get(name) is None]
+    def _warnings(self, row: Mapping[str, Any], encoded: list[float]) -> list[dict[str, Any]]:
+        get = row.get
+        out: list[dict[str, Any]] = [warning for name, warning in self._missing.items() if get(name) is None]
         for name, words in self._words.items():
-            if (word := row.get(name)) is not None and word not in words:
+            if (word := get(name)) is not None and word not in words:
                 out.append(_warning(name, "unseen_category", f"No training row has this {name}; it counts as unknown."))
         for index, name, low, high in self._ranges:
-            if row.get(name) is not None and not low <= encoded[index] <= high:
+            if not low <= encoded[index] <= high and get(name) is not None:
                 message = f"{name} is beyond the training rows' {low:g} to {high:g}: the answer is a guess there."
                 out.append(_warning(name, "outside_training_range", message))
-        if self._familiarity is not None and (hit := self._familiarity.judge(encoded.tolist())):
+        if self._familiarity is not None and (hit := self._familiarity.judge(encoded)):
             out.append(self._unfamiliar(hit))
         return out
 

@@ -125,7 +125,7 @@ def shown(name: str) -> str:
 
 
 def check(task: Task, rows: list[Any]) -> list[RowError]:
-    """Every error of every row, up to MAX_ERRORS; integral floats of integer fields become int."""
+    """Every error of every row, up to MAX_ERRORS."""
     errors: list[RowError] = []
     for position, row in enumerate(rows):
         if len(errors) >= MAX_ERRORS:

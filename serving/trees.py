@@ -33,9 +33,12 @@ def _library() -> ctypes.CDLL:
 
 
 def _call(name: str, *arguments: object) -> None:
-    library = _library()
-    if getattr(library, name)(*arguments) != 0:
-        raise BundleRefused(f"LightGBM refused the model ({name}): {library.LGBM_GetLastError().decode()}")
+    if getattr(_library(), name)(*arguments) != 0:
+        raise _refused(name)
+
+
+def _refused(name: str) -> BundleRefused:
+    return BundleRefused(f"LightGBM refused the model ({name}): {_library().LGBM_GetLastError().decode()}")
 
 
 class Trees:
@@ -54,11 +57,9 @@ class Trees:
         _call("LGBM_BoosterGetNumClasses", self._handle, ctypes.byref(outputs))
         if features.value != width:
             raise BundleRefused(f"A tree model takes {features.value} columns, the Task gives {width}. Train again.")
-        self._row = np.empty(width)
-        self._row_pointer = self._row.ctypes.data_as(ctypes.c_void_p)
         self.outputs, self._length = outputs.value, ctypes.c_int64()
+        self._row, self._out = np.empty(width), np.empty((1, self.outputs))
         self._trees = rounds.value * outputs.value
-        self._out = (ctypes.c_double * self.outputs)()
         _call(
             "LGBM_BoosterPredictForMatSingleRowFastInit",
             self._handle,
@@ -70,19 +71,17 @@ class Trees:
             _PARAMETERS,
             ctypes.byref(self._fast),
         )
+        pointers = (self._row.ctypes.data_as(ctypes.c_void_p), ctypes.byref(self._length))
+        self._single = _library().LGBM_BoosterPredictForMatSingleRowFast
+        self._arguments = (self._fast, *pointers, self._out.ctypes.data_as(ctypes.c_void_p))
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """(n, outputs) raw scores of a (n, width) float64 matrix. One row and many give the same bits."""
         if len(matrix) == 1:
             self._row[:] = matrix[0]
-            _call(
-                "LGBM_BoosterPredictForMatSingleRowFast",
-                self._fast,
-                self._row_pointer,
-                ctypes.byref(self._length),
-                self._out,
-            )
-            return np.array([self._out[:]])
+            if self._single(*self._arguments) != 0:
+                raise _refused("LGBM_BoosterPredictForMatSingleRowFast")
+            return self._out.copy()
         return self._batch(matrix, _RAW_SCORE, self.outputs)
 
     def contributions(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,7 @@ DOORS = {
         "serving/pages.py",
         "serving/outcome_pages.py",
         "serving/app.py",
+        "serving/short_way.py",
         "serving/problems.py",
         "serving/signin_page.py",
         "serving/auth.py",
