@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +41,7 @@ def score(
     folder = out.with_name(f".{out.name}.part")
     _begin(folder, facts, resume)
     done = scoring.score(answering, rows, out, form, folder, lambda at: progress(at.done, at.total))
-    cache.remove(folder)
+    shutil.rmtree(folder)
     return {
         "task": task.task,
         "version": answering.version,
@@ -85,6 +86,6 @@ def _begin(folder: Path, facts: dict[str, Any], resume: bool) -> None:
         raise RunUnusable(f"{folder}, with which --resume goes on, {why}. Leave --resume out to begin anew.")
     if not resume:
         if folder.exists():
-            cache.remove(folder)
+            shutil.rmtree(folder)
         folder.mkdir()
         cache.write_atomically(folder / "facts.json", facts)

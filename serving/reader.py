@@ -62,7 +62,7 @@ class Reader:
 def _body(task: Task) -> type[msgspec.Struct]:
     """The type of a predict body. Of a day it holds the length only."""
     fields = {field.name: Required[_kind(field)] if field.required else _kind(field) | None for field in task.fields}
-    row = TypedDict("row", fields, total=False)  # type: ignore[operator]  # made from the Task
+    row = TypedDict("row", fields, total=False)  # type: ignore[misc]  # made from the Task
     return msgspec.defstruct(
         "Body", [("rows", list[row]), ("explain", bool | UnsetType, UNSET)], forbid_unknown_fields=True
     )

@@ -1,7 +1,8 @@
 """The short way in for `POST /v1/{task}/predict`: no routes to search, no wrappers around an endpoint.
 
 The last of the middleware, so that whatever stands before it has had its say; the route's guard stands here too. It
-answers as the route does, for it calls the same function; every other request goes on to the routes, and so does one that is odd in any way.
+answers as the route does, for it calls the same function; every other request goes on to the routes, and so does one
+that is odd in any way.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from starlette.requests import Request
 
 from feature_store.errors import GancaoError
 from serving import problems
-from serving.api import Answering, predicted
+from serving.api import ROUTES, Answering, predicted
 from serving.auth import Access, Guard
 from serving.scopes import rules_of
 
 _App = Callable[[Any, Any, Any], Awaitable[None]]
-ROUTE = "/v1/{task}/predict"
+ROUTE = next(route for route in ROUTES if route.path == "/v1/{task}/predict")
+"""The route whose place it takes, and whose name the log gives."""
+
 _JSON = (b"content-type", b"application/json")
 
 
@@ -27,14 +30,14 @@ class ShortWay:
 
     def __init__(self, app: _App, answering: Answering, access: Access) -> None:
         self._app, self._answering = app, answering
-        self._guarded = Guard(self._answer, rules_of(ROUTE, ("POST",)), access)
+        self._guarded = Guard(self._answer, rules_of(ROUTE.path, ("POST",)), access)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         task = asked(scope)
         if not task:
             await self._app(scope, receive, send)
             return
-        scope["path_params"] = {"task": task}
+        scope["path_params"], scope["route"] = {"task": task}, ROUTE
         try:
             await self._guarded(scope, receive, send)
         except GancaoError as error:
