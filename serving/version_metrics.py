@@ -1,5 +1,4 @@
-"""What `/metrics` tells of versions themselves: which answer, which were refused, whether the registry is reached, and
-what challengers did in the shadow."""
+"""What `/metrics` tells of the versions: which answer or were refused, what challengers did, if the registry is there."""
 
 from __future__ import annotations
 
