@@ -31,7 +31,7 @@ class Settings(Frozen):
     poll_s: float = Field(default=2.0, gt=0, le=60, description="Seconds between looks at the registry.")
     max_body_bytes: int = Field(default=1_000_000, ge=1000, description="Largest request body that is read.")
     max_in_flight: int = Field(
-        default=100, ge=1, description="Requests that a worker answers at once; further ones get 503 and Retry-After."
+        default=64, ge=1, description="Requests that a worker answers at once; further ones get 503 and Retry-After."
     )
     max_connections: int = Field(default=900, ge=1, description="Connections that a worker keeps open at once.")
     max_header_bytes: int = Field(default=32_000, ge=1000, description="Largest headers of a request.")

@@ -7,7 +7,7 @@ from time import monotonic
 
 from serving.problems import Busy
 
-TURN_S = 0.005
+TURN_S = 0.02
 """Requests compute for so long; then the sockets are looked at, so that what is turned away learns it at once."""
 
 

@@ -6,6 +6,10 @@ import json
 import os
 import random
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests import hostile
-from tests.conftest import CASE, ROOT, Home, Server, serving
+from tests.conftest import CASE, ROOT, Home, Server, need, serving
 from tests.wire import told
 
 FULL = os.environ.get("GANCAO_PROOFS") == "full"
@@ -88,6 +92,32 @@ def test_what_the_document_calls_wrong_is_refused_and_what_it_calls_right_is_ans
     ask()
     told(f"near the document: {counted}")
     assert min(counted.values()) > 20
+
+
+CHECKS = """
+[checks]
+negative_data_rejection.expected-statuses = ["4xx"]
+
+[[operations]]
+include-path-regex = "/outcomes$"
+checks.negative_data_rejection.expected-statuses = ["4xx", 207]  # each item has a status of its own
+"""
+
+
+@pytest.mark.proof
+def test_schemathesis_finds_no_answer_beside_the_document(server: Server, tmp_path: Path):
+    """In full: 400 bodies an address and phase. It reads /openapi.json and knows nothing else of us."""
+    tool = shutil.which("schemathesis", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    need(tool, "schemathesis is not installed")
+    (tmp_path / "schemathesis.toml").write_text(CHECKS)
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    words = ["--config-file", str(tmp_path / "schemathesis.toml"), "run", server.base + "/openapi.json"]
+    words += ["--phases", "examples,coverage,fuzzing", "--checks", f"{checks},negative_data_rejection"]
+    words += ["--max-examples", "400" if FULL else "10", "--request-timeout", "5" if FULL else "60"]
+    words += ["--suppress-health-check", "all", "--no-color"]
+    done = subprocess.run([str(tool), *words], capture_output=True, text=True, cwd=tmp_path, timeout=3000, check=False)
+    told(done.stdout[-600:])
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @settings(max_examples=5000 if FULL else 300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
