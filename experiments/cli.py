@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from experiments import doctor as doctors
 from feature_store import taskfile
-from feature_store.errors import GancaoError, RowsRefused, Usage
+from feature_store.errors import GancaoError, Usage
 from feature_store.settings import from_environment
 from serving import serve as service
 
@@ -48,9 +48,6 @@ def _run(json_wanted: bool, work: Callable[[], tuple[dict[str, Any], RenderableT
             _show(json_wanted, *outcome)
             raise typer.Exit(1) from None
         code = 2 if isinstance(error, Usage) else 1
-        if isinstance(error, RowsRefused):
-            told = "\n".join(f"  row {e.row}, {e.field}: {e.message}" for e in error.errors)
-            error = GancaoError(f"{error}; nothing was written.\n{told}")
         if json_wanted:
             print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))  # noqa: T201
         Console(file=sys.stderr, soft_wrap=True).print(
@@ -58,7 +55,9 @@ def _run(json_wanted: bool, work: Callable[[], tuple[dict[str, Any], RenderableT
         )
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
-        Console(file=sys.stderr).print("Stopped. What was tried is kept: gancao train TASK --resume last goes on.")
+        Console(file=sys.stderr).print(
+            "Stopped. What was done is kept: train --resume last and score --resume go on with it."
+        )
         raise typer.Exit(130) from None
     _show(json_wanted, document, shown)
 
@@ -133,10 +132,11 @@ def score(
     ],
     out: Annotated[Path, typer.Option(help="Where to; its suffix says the format.")],
     version: Annotated[str | None, typer.Option(help="The champion by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the same file after a kill.")] = False,
     as_json: Json = False,
 ) -> None:
     """Answer the rows of a file: the same rows and columns, with their answers appended."""
-    _run(as_json, lambda: _commands().score(task, source, out, version, from_environment()))
+    _run(as_json, lambda: _commands().score(task, source, out, version, resume, from_environment()))
 
 
 @app.command()

@@ -165,20 +165,36 @@ def _cell(task: Task, metric: str, value: float | None) -> str:
     return f"{value:.{task.target.digits + 1 if metric in IN_UNIT else 3}f}"
 
 
-def score(name: str, source: str, out: Path, version: str | None, settings: Settings) -> Outcome:
-    """Answer a file of fields; progress goes to standard error."""
+def score(name: str, source: str, out: Path, version: str | None, resume: bool, settings: Settings) -> Outcome:
+    """Answer a file of fields; progress goes to standard error.
+
+    Raises Refused when a row was; the others are answered all the same.
+    """
     task = catalog.load(name, settings)
     console = Console(file=sys.stderr)
     with ProgressBar(console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task(f"scoring {task.task}", total=None)
         document = scoring.score(
-            task, settings, source, out, version, lambda done, total: bar.update(line, completed=done, total=total)
+            task,
+            settings,
+            source,
+            out,
+            version,
+            lambda done, total: bar.update(line, completed=done, total=total),
+            resume,
         )
-    return document, f"{document['rows']} rows answered by version {document['version']}: {out}"
+    refused = document["refused"]
+    words = f"{document['rows'] - refused} rows answered by version {document['version']}: {out}"
+    if not refused:
+        return document, words
+    told = [f"  row {one['row']}, {one['field']}: {one['message']}" for one in document["errors"][:SHOWN_REFUSALS]]
+    if refused > len({one["row"] for one in document["errors"][:SHOWN_REFUSALS]}):
+        told.append("  and more; the column `error` tells of each.")
+    raise Refused((document, Group(words, f"{refused} rows refused:", *(Text(line) for line in told))))
 
 
 SHOWN_REFUSALS = 20
-"""Refused outcomes that a person is shown; --json has them all."""
+"""Refused rows or outcomes that a person is shown."""
 
 
 def outcomes(name: str, source: Path, settings: Settings) -> Outcome:

@@ -2,64 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import date, datetime
-from decimal import Decimal
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from feature_store import offline
-from feature_store.decision import Shortlist
-from feature_store.errors import RowsRefused, UnknownVersion, Usage
+from feature_store.errors import RunUnusable, TableMissing, UnknownVersion
 from feature_store.settings import Settings
 from feature_store.task import Task
-from serving import decisions
+from serving import arrowrows, cache, formats, scoring
 from serving.predictor import Predictor
-from serving.pyfunc import flatten
-from serving.request import check
+from serving.rowfile import Source
 from training import rivals
 from training.track import open_registry
 
-CHUNK = 5000
-"""Rows that are answered between two reports of progress."""
+Bar = Callable[[int, int], None]
+"""Called with rows done and rows in all."""
 
 
 def score(
-    task: Task, settings: Settings, source: str, out: Path, version: str | None, progress: Callable[[int, int], None]
+    task: Task, settings: Settings, source: str, out: Path, version: str | None, progress: Bar, resume: bool = False
 ) -> dict[str, Any]:
     """Answer every row of `source` (CSV, JSON Lines, Parquet, or the word `task`: the Task's own table) into `out`.
 
-    Columns that are no field are kept and not looked at. A shortlist is made of the whole file.
-    progress: called with rows done and rows in all.
-    Raises RowsRefused with row numbers when a value breaks the Task's limits; nothing is written then.
+    As a batch job of the server does it: see `serving.scoring.score`. resume: go on with what was killed.
+    Gives the task, version, rows, how many of them were refused, and the first of these with row and field.
+    Raises TableMissing, TableUnreadable, FormatRefused, Usage; RunUnusable when there is nothing to go on with.
     """
-    writer = offline.writer(out)
+    form = formats.of_suffix(out)
+    if not out.parent.is_dir():
+        raise TableMissing(f"There is no folder {out.parent}. Make it first.")
     answering = predictor(task, settings, version)
-    table = offline.fetch(task, settings.data).table if source == "task" else offline.read_file(Path(source))
-    names = [field.name for field in answering.task.fields if field.name in table.column_names]
-    if missing := [f.name for f in answering.task.fields if f.required and f.name not in names]:
-        raise Usage(f"{source} has no column {', '.join(missing)}, which {task.task} requires. Add it.")
-    columns: dict[str, list[Any]] = {}
-    costs: list[float] = []
-    shortlist = answering.task.answers.decision
-    for start, rows in _chunks(answering.task, table.select(names)):
-        if errors := check(answering.task, rows):
-            raise RowsRefused([type(e)(e.row + start, e.field, e.code, e.message) for e in errors])
-        for answer in answering.answer(rows):
-            for name, value in flatten(answer).items():
-                columns.setdefault(name, []).append(value)
-        if isinstance(shortlist, Shortlist):
-            costs += [decisions.cost(shortlist, row) for row in rows]
-        progress(start + len(rows), table.num_rows)
-    if isinstance(shortlist, Shortlist) and columns:  # the file is one request, not one a chunk
-        places = decisions.choose(columns["decision_expected"], costs, shortlist)
-        columns["decision_rank"], columns["decision_chosen"] = map(list, zip(*places, strict=True))
-    for name, values in columns.items():
-        table = table.append_column(name if name not in table.column_names else f"{name}_answer", pa.array(values))
-    writer(table)
-    return {"task": task.task, "version": answering.version, "rows": table.num_rows, "out": str(out)}
+    rows, facts = _source(task, answering, settings, source)
+    folder = out.with_name(f".{out.name}.part")
+    _begin(folder, facts, resume)
+    done = scoring.score(answering, rows, out, form, folder, lambda at: progress(at.done, at.total))
+    cache.remove(folder)
+    return {
+        "task": task.task,
+        "version": answering.version,
+        "rows": done.total,
+        "refused": done.refused,
+        "errors": [asdict(error) for error in done.errors],
+        "out": str(out),
+    }
 
 
 def predictor(task: Task, settings: Settings, version: str | None) -> Predictor:
@@ -73,23 +62,29 @@ def predictor(task: Task, settings: Settings, version: str | None) -> Predictor:
     return rivals.fetch(registry, task.task, chosen)
 
 
-def _chunks(task: Task, table: pa.Table) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Rows as an application would send them, with the place of the first of each chunk."""
-    for start in range(0, table.num_rows, CHUNK):
-        rows = table.slice(start, CHUNK).to_pylist()
-        yield start, [{name: _plain(task, name, value) for name, value in row.items()} for row in rows]
+def _source(task: Task, answering: Predictor, settings: Settings, source: str) -> tuple[Source, dict[str, Any]]:
+    """The rows, and by what a run is known again: the file, and the version by its golden rows."""
+    golden = hashlib.sha256(json.dumps(answering.bundle.golden, sort_keys=True).encode()).hexdigest()
+    known = {"task": task.task, "version": answering.version, "golden": golden}
+    if source == "task":
+        fetched = offline.fetch(task, settings.data)
+        return arrowrows.table(fetched.table), {**known, "source": fetched.digest}
+    path = Path(source)
+    if not path.is_file():
+        raise TableMissing(f"There is no file {path}. Check the path.")
+    found = path.stat()
+    own = {"source": str(path.resolve()), "bytes": found.st_size, "changed_ns": found.st_mtime_ns}
+    return formats.of_suffix(path).source(path, answering.task), {**known, **own}
 
 
-def _plain(task: Task, name: str, value: Any) -> Any:
-    """A value of a table as JSON would hold it: unknown is None, a flag may be 0 or 1."""
-    if value is None or value != value:
-        return None
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, datetime):
-        return value.date().isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    if task.by_name[name].type == "flag" and not isinstance(value, bool) and value in (0, 1):
-        return bool(value)
-    return value
+def _begin(folder: Path, facts: dict[str, Any], resume: bool) -> None:
+    """Make the folder of what is kept on the way. Raises RunUnusable."""
+    before = cache.read(folder / "facts.json")
+    if resume and before != facts:
+        why = "is of another file or version" if before else "is absent"
+        raise RunUnusable(f"{folder}, with which --resume goes on, {why}. Leave --resume out to begin anew.")
+    if not resume:
+        if folder.exists():
+            cache.remove(folder)
+        folder.mkdir()
+        cache.write_atomically(folder / "facts.json", facts)

@@ -124,6 +124,22 @@ class JournalFull(GancaoError):
     """The journal could not be written or read, so no answer may leave and no outcome is confirmed."""
 
 
+class FormatRefused(GancaoError):
+    """A file of rows in a format that is not read here."""
+
+
+class UnknownJob(GancaoError):
+    """No batch job of that id: there never was one, or it was deleted."""
+
+
+class JobConflict(GancaoError):
+    """What was asked does not fit the job as it is: its result before it is done, its key for another file."""
+
+
+class JobNotKept(GancaoError):
+    """An upload that the disk did not take, so there is no job of it."""
+
+
 @dataclass(frozen=True)
 class RowError:
     """One thing that is wrong with one row of a request. It never holds the value that was sent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,27 +89,6 @@ def query(sql: str, views: Mapping[str, pa.Table], what: str) -> pa.Table:
             first = str(error).split("\n")[0]
             there = "; ".join(f"{name} ({', '.join(table.column_names)})" for name, table in views.items())
             raise TableUnreadable(f"DuckDB could not run the SQL of {what}: {first}\nThere are {there}.") from None
-
-
-_WRITERS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER", ".jsonl": "FORMAT json", ".json": "FORMAT json"}
-
-
-def writer(path: Path) -> Callable[[pa.Table], None]:
-    """Writes a table to `path` in the format of its suffix, whole or not at all. Raises TableUnreadable at once."""
-    if path.suffix not in _WRITERS:
-        raise TableUnreadable(f"{path}: {path.suffix or 'no'} suffix is not written. Use {', '.join(_WRITERS)}.")
-    if not path.parent.is_dir():
-        raise TableMissing(f"There is no folder {path.parent}. Make it first.")
-
-    def write(table: pa.Table) -> None:
-        part = path.with_name(f".{path.name}.part")
-        literal = str(part).replace("'", "''")
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.register("answered", table)
-            connection.execute(f"COPY answered TO '{literal}' ({_WRITERS[path.suffix]})")
-        part.replace(path)
-
-    return write
 
 
 def _locate(task: Task, data_dir: Path, relative: str) -> Path:

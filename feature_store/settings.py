@@ -33,6 +33,13 @@ class Settings(Frozen):
     ray_address: str = Field(
         default="", description="Ray cluster of `--engine ray`, as host:port; empty: one of its own on this machine."
     )
+    max_job_bytes: int = Field(default=1_000_000_000, ge=1000, description="Largest file that a batch job is made of.")
+    max_jobs: int = Field(
+        default=100, ge=1, le=10_000, description="Batch jobs that are kept at once, finished ones too."
+    )
+    job_days: float = Field(
+        default=7.0, gt=0, description="Days after which a finished batch job is deleted with its result."
+    )
     drain_s: float = Field(default=10.0, gt=0, le=300, description="Seconds that requests get to end at SIGTERM.")
 
     @property
@@ -51,6 +58,11 @@ class Settings(Frozen):
     def cache(self) -> Path:
         """The folder between the fetcher and the workers."""
         return self.home / "cache"
+
+    @property
+    def jobs(self) -> Path:
+        """The folder of batch jobs."""
+        return self.home / "jobs"
 
     @property
     def journal(self) -> Path:

@@ -128,6 +128,7 @@ async def list_tasks(incoming: Request) -> Response:
                 "predict": f"/v1/{predictor.task.task}/predict",
                 "explain": f"/v1/{predictor.task.task}/explain",
                 "outcomes": f"/v1/{predictor.task.task}/outcomes",
+                "jobs": f"/v1/{predictor.task.task}/jobs",
                 "form": f"/form/{predictor.task.task}",
             },
         }

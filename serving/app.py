@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, outcome_pages, pages, problems
+from serving import api, job_api, outcome_pages, pages, problems
 from serving.api import Answering
 from serving.champions import Champions
 from serving.journal import Journal
@@ -59,12 +59,12 @@ def build(settings: Settings) -> Starlette:
 
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app = Starlette(
-        routes=[*api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, static],
+        routes=[*api.ROUTES, *job_api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, static],
         middleware=[Middleware(SecurityHeaders)],
         exception_handlers={GancaoError: _refuse, HTTPException: _plain, Exception: _crash},
         lifespan=life,
     )
-    app.state.answering = answering
+    app.state.answering, app.state.settings = answering, settings
     return app
 
 

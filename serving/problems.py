@@ -9,11 +9,15 @@ from starlette.responses import Response
 
 from feature_store.errors import (
     BodyRefused,
+    FormatRefused,
     GancaoError,
+    JobConflict,
+    JobNotKept,
     JournalFull,
     NotExplained,
     RowsRefused,
     TooLarge,
+    UnknownJob,
     UnknownTask,
 )
 
@@ -35,13 +39,17 @@ class WrongMediaType(GancaoError):
 _KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
     BodyRefused: (400, "body-refused", "The body can't be read"),
     UnknownTask: (404, "unknown-task", "No such task"),
+    UnknownJob: (404, "unknown-job", "No such job"),
+    JobConflict: (409, "job-conflict", "The job is not so far, or another"),
     NotExplained: (409, "not-explained", "This version explains nothing"),
     TooLarge: (413, "too-large", "Too large"),
     WrongMediaType: (415, "wrong-media-type", "Not JSON"),
+    FormatRefused: (415, "format-refused", "This format is not read here"),
     RowsRefused: (422, "rows-refused", "Some values are refused"),
     NotReady: (503, "not-ready", "No model yet"),
     Busy: (503, "busy", "Too busy"),
     JournalFull: (507, "journal-full", "It could not be kept"),
+    JobNotKept: (507, "job-not-kept", "The file could not be kept"),
 }
 ITEM_STATUSES = {"unknown_prediction": 404, "no_match": 404, "several_matches": 409}
 """Of one item of a list, by its code; any other that is refused is 422, and one that is not, 200."""

@@ -56,7 +56,7 @@ def listed(body: bytes, name: str) -> list[Any]:
 
 def _opened(body: bytes, name: str, others: tuple[str, ...]) -> tuple[list[Any], dict[str, Any]]:
     """The list under `name` of a body, and its other keys; others: those that it may hold. Raises BodyRefused."""
-    document = _decode(body)
+    document = decode(body)
     if not isinstance(document, dict) or not isinstance(document.get(name), list):
         raise BodyRefused(f'The body is not an object with a list of {name}. Send {{"{name}": [{{...}}]}}.')
     if unknown := sorted(set(document) - {name, *others}):
@@ -74,7 +74,8 @@ def _counted(items: list[Any], name: str, most: int, done: str) -> None:
         raise TooLarge(f"The list has {len(items)} {name}; at most {most} are {done} at once. Send several requests.")
 
 
-def _decode(body: bytes) -> Any:
+def decode(body: bytes) -> Any:
+    """The document of JSON bytes; nothing is changed silently. Raises BodyRefused."""
     try:
         text = body.decode("utf-8")
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)

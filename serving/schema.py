@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from feature_store.field import AnyField
 from feature_store.task import Task
-from serving import decision_fields, exact, outcome_schema, words
+from serving import decision_fields, exact, job_schema, outcome_schema, words
 from serving.explain import LIMITS, PROBABILITY
 from serving.predictor import Predictor
 from serving.problems import MEDIA_TYPE, STATUSES
@@ -23,7 +23,7 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
         "/metrics": {"get": _METRICS},
         "/readyz": {"get": _get("Whether a model is loaded that reproduces its golden rows", "readyz")},
     }
-    schemas: dict[str, Any] = {"Problem": _PROBLEM, "Warning": _WARNING}
+    schemas: dict[str, Any] = {"Problem": _PROBLEM, "Warning": _WARNING, **job_schema.SCHEMAS}
     for predictor in served:
         task, stem = predictor.task, _stem(predictor.task)
         schemas |= {
@@ -40,6 +40,7 @@ def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
         paths[f"/v1/{task.task}/predict"] = {"post": _post(f"Predict {name}", task, "predict", f"{stem}Response")}
         paths[f"/v1/{task.task}/explain"] = {"post": _post(f"Explain {name}", task, "explain", f"{stem}Explanations")}
         paths[f"/v1/{task.task}/outcomes"] = {"post": outcome_schema.operation(task, stem, _problems())}
+        paths |= job_schema.paths(task, _problems())
     return {
         "openapi": "3.1.0",
         "info": {

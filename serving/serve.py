@@ -1,4 +1,4 @@
-"""The service: one parent that owns the socket, one fetcher, and workers that are restarted when they die."""
+"""The service: a parent that owns the socket, a fetcher, a job process, and workers; what dies is started again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Service:
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings, self._listener = settings, listener
         python = [sys.executable, "-m"]
-        self._children = [_Child("fetcher", [*python, "serving.fetch"])]
+        self._children = [_Child("fetcher", [*python, "serving.fetch"]), _Child("jobs", [*python, "serving.job_run"])]
         self._children += [
             _Child(f"worker-{number}", [*python, "serving.app", str(listener.fileno())])
             for number in range(settings.workers)

@@ -27,6 +27,7 @@ DOORS = {
     },
     "starlette": {
         "serving/api.py",
+        "serving/job_api.py",
         "serving/pages.py",
         "serving/outcome_pages.py",
         "serving/app.py",

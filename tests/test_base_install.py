@@ -117,6 +117,19 @@ def test_it_shows_the_form(base: Path, serve: Any):
     assert "gestation_weeks" in page.text
 
 
+def test_it_answers_a_csv_file_and_says_what_parquet_needs(base: Path, serve: Any):
+    jobs = f"{serve(base / 'gancao')}/v1/birth_weight/jobs"
+    content = b"gestation_weeks\n39\n40\n"
+    sent = httpx.post(jobs, content=content, headers={"content-type": "text/csv"}, timeout=30)
+    assert sent.status_code == 202, sent.text
+    address = f"{jobs}/{sent.json()['id']}"
+    until(lambda: httpx.get(address, timeout=30).json()["state"] == "done", 60, lambda: httpx.get(address).text)
+    assert httpx.get(f"{address}/result", timeout=30).text.splitlines()[1].startswith("39,")
+    refused = httpx.post(jobs, content=b"PAR1", headers={"content-type": "application/vnd.apache.parquet"}, timeout=30)
+    assert refused.status_code == 415
+    assert "pip install pyarrow" in refused.json()["detail"]
+
+
 def test_it_answers_without_the_training_package(base: Path, serve: Any, server: Server, tmp_path: Path):
     bare = tmp_path / "bare"
     shutil.copytree(base.parent, bare, symlinks=True)
