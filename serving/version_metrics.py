@@ -1,5 +1,4 @@
-"""What `/metrics` tells of versions themselves: which answer, which were refused, whether the registry is reached, and
-what challengers did in the shadow."""
+"""What `/metrics` tells of versions: which answer, which were refused, and what challengers did in the shadow."""
 
 from __future__ import annotations
 
