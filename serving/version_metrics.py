@@ -1,8 +1,4 @@
-"""What `/metrics` tells of the versions: which answer, which were refused, what challengers did."""
-"""What `/metrics` tells of the versions: which answer or were refused, what challengers did, if the registry is there."""
-=======
 """What `/metrics` tells of versions: which answer, which were refused, and what challengers did in the shadow."""
->>>>>>> five-fetcher
 
 from __future__ import annotations
 
