@@ -62,7 +62,8 @@ class Reader:
 def _body(task: Task) -> type[msgspec.Struct]:
     """The type of a predict body. Of a day it holds the length only."""
     fields = {field.name: Required[_kind(field)] if field.required else _kind(field) | None for field in task.fields}
-    row = TypedDict("row", fields, total=False)  # type: ignore[operator]  # made from the Task
+    made: Any = TypedDict  # of what is known at run time only
+    row = made("row", fields, total=False)
     return msgspec.defstruct(
         "Body", [("rows", list[row]), ("explain", bool | UnsetType, UNSET)], forbid_unknown_fields=True
     )
