@@ -9,6 +9,7 @@ refuses, goes to the plain reader, whose errors are the only ones.
 from __future__ import annotations
 
 from math import ceil, floor
+from types import GenericAlias
 from typing import Annotated, Any, Literal, Required, TypedDict
 
 import msgspec
@@ -65,7 +66,7 @@ def _body(task: Task) -> type[msgspec.Struct]:
     made: Any = TypedDict  # of what is known at run time only
     row = made("row", fields, total=False)
     return msgspec.defstruct(
-        "Body", [("rows", list[row]), ("explain", bool | UnsetType, UNSET)], forbid_unknown_fields=True
+        "Body", [("rows", GenericAlias(list, row)), ("explain", bool | UnsetType, UNSET)], forbid_unknown_fields=True
     )
 
 
