@@ -9,6 +9,7 @@ refuses, goes to the plain reader, whose errors are the only ones.
 from __future__ import annotations
 
 from math import ceil, floor
+from types import GenericAlias
 from typing import Annotated, Any, Literal, Required, TypedDict
 
 import msgspec
@@ -62,9 +63,10 @@ class Reader:
 def _body(task: Task) -> type[msgspec.Struct]:
     """The type of a predict body. Of a day it holds the length only."""
     fields = {field.name: Required[_kind(field)] if field.required else _kind(field) | None for field in task.fields}
-    row = TypedDict("row", fields, total=False)  # type: ignore[misc]  # made from the Task
+    made: Any = TypedDict  # of what is known at run time only
+    row = made("row", fields, total=False)
     return msgspec.defstruct(
-        "Body", [("rows", list[row]), ("explain", bool | UnsetType, UNSET)], forbid_unknown_fields=True
+        "Body", [("rows", GenericAlias(list, row)), ("explain", bool | UnsetType, UNSET)], forbid_unknown_fields=True
     )
 
 
