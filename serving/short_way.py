@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from feature_store.errors import GancaoError
 from serving import problems
@@ -42,6 +43,8 @@ class ShortWay:
             await self._guarded(scope, receive, send)
         except GancaoError as error:
             await problems.response(error)(scope, receive, send)
+        except ClientDisconnect:  # nobody reads this
+            await Response(status_code=408)(scope, receive, send)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         content = await predicted(self._answering, scope["path_params"]["task"], Request(scope, receive))

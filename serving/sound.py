@@ -17,7 +17,7 @@ import numpy as np
 from feature_store.errors import BundleRefused
 from serving.additive import Additive
 from serving.bundle import Bundle
-from serving.distribution import ALL
+from serving.distribution import ALL, Distribution
 from serving.ensemble import Model
 from serving.familiar import Bins, Familiarity
 from serving.mlp import Mlp
@@ -175,7 +175,8 @@ def _cells(bundle: Bundle) -> None:
     for cell in cells.values():
         if not len(cell.scores) or not np.isfinite(cell.scores).all() or np.any(np.diff(cell.scores) < 0):
             raise _wrong("a cell whose scores are no ascending numbers")
-    if ALL not in cells or not (np.isfinite(bundle.scale_floor) and bundle.scale_floor > 0):
+    scaled = isinstance(bundle.distribution, Distribution)  # chances have none
+    if ALL not in cells or (scaled and not (np.isfinite(bundle.scale_floor) and bundle.scale_floor > 0)):
         raise _wrong("no cell for all rows, or no scale above 0")
 
 

@@ -169,7 +169,7 @@ def test_a_worker_that_dies_is_replaced_and_the_service_ends_when_told(own_home:
     with serving(own_home) as server:
         os.kill(server.children("serving.app")[0], signal.SIGKILL)
         os.kill(server.children("serving.fetch")[0], signal.SIGKILL)
-        until(lambda: len(server.children("serving.")) == 2, 20, server.log.read_text)
+        until(lambda: len(server.children("serving.")) == 3, 20, server.log.read_text)
         until(lambda: _answers(server), 30, server.log.read_text)
         assert server.stop() == 0
         assert not server.children("serving.")

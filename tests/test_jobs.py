@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import time
@@ -419,7 +420,7 @@ def test_a_version_that_was_altered_meanwhile_answers_nothing(tmp_path):
 
 def test_a_job_whose_version_is_not_the_champion_any_more_is_answered_by_it(tmp_path):
     job = waiting(tmp_path, table(unseen("order", 20)))
-    cache.remove(tmp_path / ".made")
+    shutil.rmtree(tmp_path / ".made")
     job_run.run(tmp_path, job)
     assert job_files.state(tmp_path, job).state == "done"
     assert (job.folder(tmp_path) / "result").read_text().count("\n") == 21
