@@ -183,8 +183,8 @@ rotate.rotate(Path(sys.argv[1]), int(sys.argv[2]))
 def test_kill_9_in_the_middle_of_a_rotation_loses_and_doubles_nothing(tmp_path):
     """In full: 50 kills. After each the journal holds, and what is looked up is what was given."""
     path, chance, names = tmp_path / "journal.db", random.Random(0), []
-    landed = 0
-    for number in range(50 if FULL else 5):
+    landed, longest_s = 0, 0.3
+    for number in range(50 if FULL else 8):
         names += [f"{number:02d}-{one:02d}" for one in range(60)]
         keep(path, *names[-60:])
         tell(path, *((one, 3.0) for one in names[-60::7]), *((one, 4.0) for one in names[-60::21]))
@@ -194,11 +194,12 @@ def test_kill_9_in_the_middle_of_a_rotation_loses_and_doubles_nothing(tmp_path):
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
-        time.sleep(chance.uniform(0.0, 0.3))
+        time.sleep(chance.uniform(0.0, longest_s))
         process.kill()
         process.wait()
         process.stdout.close()
-        landed += any(not one.finished for one in archives.archives(path))
+        within = any(not one.finished for one in archives.archives(path))
+        landed, longest_s = landed + within, longest_s if within else longest_s / 2  # a fast machine is done before
         assert verify(path).fault is None
         shown = [one.prediction_id for one in look_up(path, "stay", recall.EVER, 2**62)]
         assert sorted(shown) == names, "each once"
