@@ -10,8 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from feature_store.errors import JournalFull
 from serving import journal_file
+
+_read = msgspec.json.decode  # a long journal is mostly this
 
 EVER = -(2**62)
 """Before any answer, in microseconds."""
@@ -59,9 +63,7 @@ def joined(path: Path, task: str, since: datetime | int | None = None) -> Iterat
             (task, from_us),
         ):
             prediction_id, at_us, version, row, answer, outcome, outcome_at_us = found
-            yield Joined(
-                prediction_id, at_us, version, json.loads(row), json.loads(answer), json.loads(outcome), outcome_at_us
-            )
+            yield Joined(prediction_id, at_us, version, _read(row), _read(answer), _read(outcome), outcome_at_us)
 
 
 class Sent(NamedTuple):
@@ -82,7 +84,7 @@ def sent(path: Path, task: str, since_us: int) -> Iterator[Sent]:
             "SELECT at_us, version, row, answer FROM answers WHERE task = ? AND at_us >= ? ORDER BY at_us",
             (task, since_us),
         ):
-            yield Sent(at_us, version, json.loads(row), json.loads(answer))
+            yield Sent(at_us, version, _read(row), _read(answer))
 
 
 def versions(path: Path, task: str, since_us: int) -> list[str]:
@@ -159,7 +161,7 @@ def find(path: Path, task: str, prediction_id: str) -> Answered | None:
         ).fetchone()
     if found is None:
         return None
-    return Answered(found[0], json.loads(found[1]), None if found[2] is None else json.loads(found[2]))
+    return Answered(found[0], _read(found[1]), None if found[2] is None else _read(found[2]))
 
 
 class Match(NamedTuple):
