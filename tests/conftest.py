@@ -189,7 +189,12 @@ def serving(home: Home, *words: str, wait_ready: bool = True) -> Iterator[Server
         port = until(lambda: _port(log), 60, lambda: f"the server did not start: {log.read_text()}")
         server = Server(f"http://127.0.0.1:{port}", process, log)
         if wait_ready:
-            until(lambda: _ready(server.base), 60, lambda: f"the server is not ready: {log.read_text()}")
+            looks = 16 if "--workers" in words else 1  # each on a connection of its own, so that every worker is met
+            until(
+                lambda: all(_ready(server.base) for _ in range(looks)),
+                60,
+                lambda: f"the server is not ready: {log.read_text()}",
+            )
         yield server
     finally:
         if process.poll() is None:
