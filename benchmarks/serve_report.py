@@ -59,9 +59,10 @@ def page(records: list[Record]) -> str:
         f"Made by `{command}` on {run['on']}: {run['processor']}, {run['cores']} cores with a load of {run['load']} "
         f"before the first round, Python {run['python']}; {versions}. Do not edit.\n",
         f"LightGBM, {TREES} trees of {LEAVES} leaves on {FIELDS} numbers; one worker on one core, the client on "
-        f"another, connections kept alive, {rounds} rounds in which every server is asked in turn. All gave the "
-        "model's value to the bit. CPU is that of all processes of a server. A figure is the median of the rounds, in "
-        "brackets the least and the most.\n",
+        f"another, connections kept alive, {rounds} rounds in which every server is asked in turn. "
+        "All but the HTTP floor, which answers nothing, gave to the bit the value of the model, or of Gancao's own "
+        "predictor. CPU is that of all processes of a server. A figure is the median of the rounds, in brackets the "
+        "least and the most.\n",
         *_loads(records), *_ratios(records), *_starts(records), *_batches(records), *_goals(records),
     ])  # fmt: skip
 

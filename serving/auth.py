@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from feature_store.errors import ForeignSite, GancaoError, KeyMissing, KeyRefused, NotAllowed, TooLarge, TooOften
 from feature_store.settings import Settings
-from serving import problems, reach, sessions, signin_page
+from serving import problems, reach, requestlog, sessions, signin_page
 from serving.keyring import Keyring
 from serving.log import log
 from serving.scopes import ANYONE, NOBODY, Caller, Rule, rules_of
@@ -125,6 +125,7 @@ class Guard:
             if method not in _SAFE:
                 _refuse_foreign(sent)
             scope[_CALLER] = found = await self._who(scope, sent, rule)
+            requestlog.asked_with(found.id or None)
             if found.csrf and method not in _SAFE:
                 receive = await self._own_form(scope, receive, found)
         except GancaoError as error:

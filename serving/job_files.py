@@ -28,6 +28,7 @@ from typing import Any
 
 from feature_store.errors import JobConflict, UnknownJob
 from serving import cache
+from serving.durable import sync_folder
 
 STALE_S = 3600.0
 """An upload into which nothing was written for so long has lost its worker."""
@@ -100,7 +101,7 @@ def place(root: Path, folder: Path, job: Job) -> Job:
     Raises JobConflict when its key brought another.
     """
     cache.write_atomically(folder / "job.json", asdict(job))
-    _sync(folder)
+    sync_folder(folder)
     (root / job.task).mkdir(exist_ok=True, mode=0o700)
     try:
         folder.rename(job.folder(root))
@@ -114,7 +115,7 @@ def place(root: Path, folder: Path, job: Job) -> Job:
                 "This Idempotency-Key has brought another file. Send a new key with a new file, or the same file again."
             ) from None
         return before
-    _sync(root / job.task)
+    sync_folder(root / job.task)
     return job
 
 
@@ -218,12 +219,3 @@ def document(root: Path, job: Job, days: float) -> dict[str, Any]:
 
 def _utc(seconds: float | None, later: timedelta = timedelta()) -> str | None:
     return None if seconds is None else (datetime.fromtimestamp(seconds, UTC) + later).isoformat(timespec="seconds")
-
-
-def _sync(folder: Path) -> None:
-    """The names in a folder are on disk when this returns."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -56,8 +56,8 @@ def answered_by(task: str, version: str) -> None:
         note.task, note.version = task, version
 
 
-def asked_with(key: str) -> None:
-    """Write down the id of the key (never the key) that the current request came with."""
+def asked_with(key: str | None) -> None:
+    """Write down the id of the key (never the key) that the current request came with, None without one."""
     if (note := _now.get()) is not None:
         note.key = key
 

@@ -8,7 +8,6 @@ journal counts, and a copy of it in the archive is of a round that was cut off a
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 from feature_store.errors import JournalBusy, JournalFull
 from serving import archives, counts, journal_file
 from serving.chain import ELSEWHERE, Chain
+from serving.durable import sync_folder
 from serving.journal_file import NUMBERED
 
 ROUND = 1000
@@ -77,7 +77,7 @@ def rotate(path: Path, before_us: int, progress: Progress = lambda moved: None) 
             target.touch(mode=0o600, exist_ok=True)
             with closing(journal_file.connect(target, "DELETE")) as archive:
                 _ready(archive, path)
-                _fsync(path.parent)
+                sync_folder(path.parent)
                 for task in _tasks(main):
                     while moved := _one_round(main, archive, file, task, before_us):
                         done.answers, done.outcomes = done.answers + moved[0], done.outcomes + moved[1]
@@ -165,14 +165,6 @@ _UNNEEDED = (
     "WHERE next.number = {0}chain.number + 1 AND next.kind != 'elsewhere')"
 )
 """Of a hash that is kept for the record after it, which is not in this file."""
-
-
-def _fsync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _one_round(

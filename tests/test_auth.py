@@ -147,11 +147,18 @@ def status(keyed: Keyed, words: str) -> int:
     return keyed.server.get("/v1", headers=bearer(words)).status_code
 
 
+def _keys_of_requests(keyed_server: Keyed) -> set[str | None]:
+    lines = keyed_server.server.log.read_text().splitlines()
+    return {json.loads(line)["key"] for line in lines if '"event": "request"' in line and line.endswith("}")}
+
+
 def test_the_log_names_keys_by_their_id_alone(keyed_server: Keyed):
     words = keyed_server.words
     ids = {kind: word.split("_")[1] for kind, word in words.items() if word.startswith("gck_")}
-    for kind in REFUSED:
+    for kind in (*REFUSED, "predict"):
         keyed_server.server.post(PREDICT, json=ROWS, headers=bearer(words[kind]))
+    until(lambda: _keys_of_requests(keyed_server) >= {ids["predict"]}, 10, keyed_server.server.log.read_text)
+    assert ids["revoked"] not in _keys_of_requests(keyed_server), "a request is of a key that was accepted"
     log = keyed_server.server.log.read_text()
     lines = [json.loads(line) for line in log.splitlines() if '"key_refused"' in line]
     told = {(line["why"], line["key"]) for line in lines}

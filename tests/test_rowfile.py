@@ -66,7 +66,7 @@ def test_the_delimiter_is_the_one_that_gives_the_tasks_fields(tmp_path, delimite
     assert head == delimiter.join(["size", "stock", "note", "value", "warnings", "sure"])
 
 
-def test_a_row_is_read_from_any_start_and_in_chunks(tmp_path, monkeypatch):
+def test_a_row_is_read_from_any_start_and_in_chunks(tmp_path):
     n = rowfile.CHUNK + 3
     text = "size\n" + "".join(f"{k}\n" for k in range(n))
     lines = "".join(f'{{"size": {k}}}\n\n' for k in range(n))

@@ -7,6 +7,7 @@ while it writes.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import multiprocessing
 import threading
@@ -78,6 +79,7 @@ class LocalEngine:
         self._bell, self._ring = self._context.Pipe(duplex=False)
         self._thread = threading.Thread(target=self._run, name="local-engine", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # who forgets it may end while a worker is being started, which would be told
 
     @property
     def slots(self) -> int:
@@ -127,6 +129,7 @@ class LocalEngine:
         if self._closing:
             return
         self._closing = True
+        atexit.unregister(self.close)
         self._ring.send(None)
         self._thread.join()
         for worker in list(self._workers):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from feature_store.errors import RunUnusable
+from serving.durable import sync_folder
 from training.job import Config
 
 
@@ -138,7 +139,7 @@ def _keep(path: Path, content: bytes) -> str:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -158,12 +159,4 @@ def _write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
