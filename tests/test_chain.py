@@ -88,7 +88,8 @@ def changed(column: str) -> str:
     if column == "level":
         return "level + 1e-9"
     if column == "hash":
-        return "CAST(substr(hash, 1, 31) || x'00' AS BLOB)"
+        last = "CASE substr(hash, 32) WHEN x'00' THEN x'01' ELSE x'00' END"  # another than it is
+        return f"CAST(substr(hash, 1, 31) || {last} AS BLOB)"
     return f"coalesce({column}, '') || 'x'"
 
 

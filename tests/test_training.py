@@ -120,7 +120,7 @@ def _source(columns):
 def test_the_real_birth_weights_beat_lightgbm_defaults_and_cover(shared_data, tmp_path):
     """A short budget here; the README's figure comes from the full one."""
     home = Home(tmp_path / "home", shared_data)
-    document = home.json("train", "birth_weight", "--budget", "5trials", "--promote")
+    document = home.json("train", "birth_weight", "--budget", "3trials", "--promote")
     ours, theirs = document["metrics"], document["baselines"]["lightgbm_defaults"]
     assert 420 < theirs["rmse"] < 436
     assert ours["rmse"] <= theirs["rmse"] * 1.002

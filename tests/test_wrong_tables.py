@@ -97,7 +97,7 @@ def test_ten_thousand_columns_train(home):
     matrix = random.normal(size=(200, 10_000))
     columns = {f"c{n}": matrix[:, n] for n in range(10_000)} | {"y": matrix[:, 3] * 3 + random.normal(size=200)}
     task = stated("wide", [number(f"c{n}") for n in range(10_000)])
-    trained = learn(home, task, columns, Budget(seconds=20))
+    trained = learn(home, task, columns, Budget(seconds=10))
     assert np.isfinite(trained.metrics["rmse"])
     assert trained.metrics["rmse"] < 1.5 * trained.card["baselines"]["mean"]["rmse"]
 
