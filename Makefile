@@ -76,12 +76,17 @@ bench-tasks: .venv/installed     ## the table of the README (needs the real tabl
 docs: .venv/installed            ## the pages that are made from code
 	.venv/bin/gancao schema --out docs/task.schema.json
 
-tools:                           ## Chromium for the browser tests, through apt when root and missing
-	@if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then \
+tools:                           ## Chromium, PostgreSQL and Redis for the tests, through apt when root and missing
+	@missing=""; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || missing="chromium fonts-noto-cjk"; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing chromium (apt)"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-noto-cjk >/dev/null || true; \
-	  else echo "chromium is missing: browser tests will skip"; fi; fi
+	    echo "installing $$missing (apt)"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null || true; \
+	  else echo "missing: $$missing; tests that need them will skip"; fi; fi
 
 .venv/installed: pyproject.toml uv.lock $(UV)
 	$(UV) sync --frozen --python $(PYTHON) --extra train --extra scale --extra dev
