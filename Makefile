@@ -13,7 +13,7 @@ demo: .venv/installed            ## sample, train for 60 s, promote and serve on
 	.venv/bin/gancao demo $(ARGS)
 
 test: .venv/installed tools      ## all tests; what needs an absent tool skips with a reason
-	.venv/bin/pytest -n 2 --dist loadfile $(ARGS)
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/installed
 	.venv/bin/ruff format --check .

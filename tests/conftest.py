@@ -34,6 +34,15 @@ def need(present: object, reason: str) -> None:
     pytest.skip(reason)
 
 
+LONGEST = ("training", "durability", "wrong_tables", "engine", "load", "jobs", "demo", "score", "decision_answers")
+"""Files that take minutes: begun first, so that at the end no worker has one alone (with --no-loadscope-reorder)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @contextmanager
 def environment_kept() -> Iterator[None]:
     """What is left in the environment inside (MLflow notes its address there) is not the next one's.

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import need
+
 READY_S = 60.0
 
 
@@ -22,8 +24,7 @@ READY_S = 60.0
 def postgres() -> Iterator[str]:
     """A PostgreSQL on a loopback port, without fsync; gives its URL (database `gancao`, user `gancao`)."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not binaries:
-        _absent("PostgreSQL")
+    need(binaries, "PostgreSQL is not installed: `make tools` as root installs it")
     folder, port = Path(tempfile.mkdtemp(prefix="gancao-pg-")), _free_port()
     user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
     if user:
@@ -53,8 +54,7 @@ def postgres() -> Iterator[str]:
 def redis() -> Iterator[str]:
     """A Redis on a loopback port that keeps nothing on disk; gives its URL."""
     binary = shutil.which("redis-server")
-    if binary is None:
-        _absent("Redis")
+    need(binary, "Redis is not installed: `make tools` as root installs it")
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="gancao-redis-") as folder:
         words = [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
@@ -65,13 +65,6 @@ def redis() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
-
-
-def _absent(name: str) -> None:
-    reason = f"{name} is not installed: `make tools` as root installs it"
-    if os.environ.get("GANCAO_REQUIRE_ALL"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _until(ready: Callable[[], bool], name: str) -> None:
