@@ -26,9 +26,9 @@ PEERS = {
     "intervals": ["mapie", "crepes", "lightgbm", "scikit-learn"],
     "mlflow_serve": ["mlflow", "lightgbm"],
     "bentoml": ["bentoml", "lightgbm"],
-    "mlserver": ["mlserver", "mlserver-lightgbm", "lightgbm"],
+    "mlserver": ["mlserver", "mlserver-lightgbm", "lightgbm", "uvloop<0.22"],
 }
-"""Peer -> what is asked of pip."""
+"""Peer -> what is asked of pip. From 0.22 on uvloop makes no loop of its own, and MLServer's workers end for it."""
 
 COMMON = ["pandas<3", "pyarrow"]
 """pandas 3 reads words as another type than the one these releases know."""
