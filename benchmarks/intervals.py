@@ -352,8 +352,8 @@ def _promise(records: list[dict[str, Any]], sizes: dict[str, int]) -> list[str]:
     lines = [
         f"## The promise\n\n{len(records)} split(s) of the table, 80 % to learn from, 3 trials of `training.fit`: "
         f"coverage, mean and the split farthest from the level; groups with {LEAST} holdout rows or more. By chance: "
-        "so many points from the level is the farthest of as many holdouts of that size for intervals that cover exactly,"
-        " 95 times in 100 at most; ours are calibrated on about 16,000 births, of which each group has its share.\n",
+        "so many points from the level is the farthest of as many holdouts of that size for intervals that cover "
+        "exactly, 95 times in 100 at most; ours are calibrated on about 16,000 births.\n",
         "| level | group | holdout rows | mean | farthest | points off | by chance | splits |",
         "|---|---|---|---|---|---|---|---|",
     ]
