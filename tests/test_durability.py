@@ -240,7 +240,6 @@ def test_a_last_line_that_was_cut_short_is_dropped(trained: Home, tmp_path):
 
 
 def test_a_run_of_other_data_is_not_resumed(own_home: Home):
-    own_home.run("train", "birth_weight", "--budget", "1trials")
     done = own_home.run("train", "birth_weight", "--budget", "1trials", "--seed", "5", "--resume", "last", code=1)
     assert "its seed is not the same now" in done.stderr
     done = own_home.run("train", "birth_weight", "--resume", "nothing", code=1)
