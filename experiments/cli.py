@@ -77,7 +77,9 @@ def new(
     target: Annotated[str, typer.Option(help="The column to predict.")],
     name: Annotated[str | None, typer.Option(help="Of the task; the file's by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="The Task file; experiments/tasks/NAME.yaml by default.")] = None,
-    positive: Annotated[str | None, typer.Option(help="Of two classes the one asked for; the rarer by default.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Of two classes the one asked for; the rarer by default.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: Json = False,
 ) -> None:

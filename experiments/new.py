@@ -41,7 +41,9 @@ def new(
     name = _name(name, table)
     out = out or (settings.tasks or TASKS) / f"{name}.yaml"
     if out.exists() and not force:
-        raise NotDrafted(f"{out} is there, and a draft does not overwrite it.\nGive another --name or --out, or --force.")
+        raise NotDrafted(
+            f"{out} is there, and a draft does not overwrite it.\nGive another --name or --out, or --force."
+        )
     words = f"gancao new {shlex.quote(str(table))} --target {shlex.quote(asked)}"
     whole = offline.read_file(table)
     first = drafts.draft(whole, asked, name, _source(table, settings.data), positive, words)
@@ -85,6 +87,7 @@ def _document(made: Draft, out: Path) -> dict[str, Any]:
 
 def _guesses(made: Draft) -> list[tuple[str, str]]:
     about = [(made.aim.name, note) for note in (*made.aim.notes, *made.aim.done)]
+    about += [(made.aim.name, f"{key}: {value.replace('  # ', ': ')}") for key, value in made.aim.keys]
     about += [(guess.name, note) for guess in made.fields for note in (*guess.notes, *guess.done)]
     about += [("split", f"{made.parting.kind}: {made.parting.note}")]
     about += [("groups", made.group)] if made.group else []

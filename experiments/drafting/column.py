@@ -31,6 +31,7 @@ class Guess:
     """A field. keys: further YAML of it, already written; notes: for its line; done: for its line of SQL.
 
     smallest: of a flag or few choices, the share of the rarest; label: in English, where the column's name says less.
+    words: its choices.
     """
 
     column: str
@@ -42,6 +43,7 @@ class Guess:
     done: tuple[str, ...] = ()
     smallest: float = 0.0
     label: str = ""
+    words: tuple[str, ...] = ()
 
 
 def look(raw: Raw, name: str) -> Guess | LeftOut:
@@ -83,7 +85,13 @@ def _flag(raw: Raw, name: str) -> Guess | LeftOut:
     if true in (0, len(known)):
         return LeftOut(raw.column, f"always {'yes' if true else 'no'} where known")
     share = true / len(known)
-    return _empty(raw, len(known)) or Guess(raw.column, name, "flag", raw.sql, smallest=min(share, 1 - share))
+    return _empty(raw, len(known)) or Guess(
+        raw.column, name, "flag", raw.sql, notes=(_share(true, len(known)),), smallest=min(share, 1 - share)
+    )
+
+
+def _share(yes: int, rows: int) -> str:
+    return f"yes in {yes:,} of {rows:,}"
 
 
 FIRST, LAST = "1850-01-01", "2199-12-31"
@@ -113,11 +121,12 @@ def _words(raw: Raw, name: str) -> Guess | LeftOut:
         return reason
     done = (f"{_listed(unknown)}: unknown",) if unknown else ()
     if flag := _yes_or_no(known):
-        yes, no = ([word for word in known if word.strip(" ").casefold() in side] for side in (YES, NO))
-        sql = f"{raw.sql} = {literal(yes[0])}"
-        if unknown or len(known) > 2:
-            sql = f"CASE WHEN {raw.sql} IN ({literals(yes)}) THEN TRUE WHEN {raw.sql} IN ({literals(no)}) THEN FALSE END"
-        return Guess(raw.column, name, "flag", sql, (), (), done, flag)
+        yes = [word for word in known if word.strip(" ").casefold() in YES]
+        told = without(raw.sql, unknown) if unknown else raw.sql
+        sql = f"{told} = {literal(yes[0])}" if len(yes) == 1 else f"{told} IN ({literals(yes)})"
+        return Guess(
+            raw.column, name, "flag", sql, (), (_share(sum(known[word] for word in yes), known.total()),), done, flag
+        )
     sql, merged, spelled = one_spelling(raw.sql, known)
     if len(merged) == 1:
         return LeftOut(raw.column, f"always {shown(repr(next(iter(merged))))} where known")
@@ -134,10 +143,10 @@ def _category(column: str, name: str, sql: str, words: Counter[str], done: tuple
     smallest = min(words.values()) / words.total()
     if len(words) > MOST_CHOICES or max(map(len, words)) > MOST_LETTERS:
         return Guess(column, name, "category", sql, (), (f"its {len(words):,} words are learnt from the table",), done)
-    rare = [word for word, n in words.items() if n < max(3, 0.002 * words.total()) and words.total() >= 100]
+    rare = [word for word, n in words.items() if n < max(3, min(6, 0.002 * words.total())) and words.total() >= 100]
     notes = (f"rare, a slip? {', '.join(f'{shown(repr(word), 20)} {words[word]}x' for word in rare[:3])}",) * bool(rare)
     choices = f"[{', '.join(scalar(word) for word in sorted(words))}]"
-    return Guess(column, name, "category", sql, (("choices", choices),), notes, done, smallest)
+    return Guess(column, name, "category", sql, (("choices", choices),), notes, done, smallest, "", tuple(words))
 
 
 def _listed(words: list[str]) -> str:
@@ -169,12 +178,17 @@ def one_spelling(sql: str, known: Counter[str]) -> tuple[str, Counter[str], str]
     if all(word.isascii() for word in known) and len({_folded(word, out).lower() for word in known}) < len(
         {_folded(word, out) for word in known}
     ):
-        out = f"{'upper' if next(iter(known)).isupper() else 'lower'}({out})"
+        out = f"{'upper' if _is_code(next(iter(known)).strip()) else 'lower'}({out})"
     merged: Counter[str] = Counter()
     for word, n in known.items():
         merged[_folded(word, out)] += n
     note = f"{before} spellings made {len(merged)}" if len(merged) < before else ""
     return out, Counter(dict(merged.most_common())), note
+
+
+def _is_code(word: str) -> bool:
+    """`PT`, `B(+ve)`: written in capitals rather than small."""
+    return word.isupper() or (word[:1].isupper() and not word.isalpha() and len(word) <= 8)
 
 
 def without(sql: str, unknown: list[str]) -> str:
@@ -187,7 +201,7 @@ def without(sql: str, unknown: list[str]) -> str:
 def _names(column: str, words: Counter[str]) -> LeftOut | None:
     """Words that hardly come back are identifiers or free text."""
     rows, distinct = words.total(), len(words)
-    if distinct >= 0.9 * rows and rows >= 20 or (names.is_key(column) and distinct > MANY_WORDS):
+    if (distinct >= 0.9 * rows and rows >= 20) or (names.is_key(column) and distinct > MANY_WORDS):
         return LeftOut(column, f"an identifier or free text: {distinct:,} different words in {rows:,} rows")
     too_many = distinct > MOST_WORDS or (distinct > MANY_WORDS and rows < ROWS_A_WORD * distinct)
     if too_many or (distinct > rows / 2 and rows >= 20):
@@ -212,7 +226,7 @@ def _number(raw: Raw, name: str) -> Guess | LeftOut:
         return left
     if codes := missing_codes(known)[0]:
         sql, known = _without_numbers(sql, codes), known[~np.isin(known, codes)]
-        done.append(f"{', '.join(map(number, codes))}: a code for unknown")
+        done.append(f"{', '.join(map(number, codes))}: a code for unknown?")
     if bounds := slips(known):
         low, high = bounds
         cut = known[(known < low) | (known > high)]
@@ -226,7 +240,8 @@ def _number(raw: Raw, name: str) -> Guess | LeftOut:
         return LeftOut(raw.column, f"always {number(distinct[0])} where known")
     if list(distinct) == [0, 1]:
         share = float(known.mean())
-        return Guess(raw.column, name, "flag", sql, (), (), tuple(done), min(share, 1 - share))
+        notes = (_share(int(known.sum()), known.size),)
+        return Guess(raw.column, name, "flag", sql, (), notes, tuple(done), min(share, 1 - share))
     if whole and names.is_coded(raw.column) and names.unit(raw.column) is None:
         return _coded(raw, name, sql, known, tuple(done))
     return _amount(raw.column, name, sql, known, tuple(done))
@@ -312,14 +327,14 @@ def slips(known: np.ndarray) -> tuple[float, float] | None:
 
 
 def limits(known: np.ndarray, unit: str | None = None) -> tuple[float, float]:
-    """Readable limits around all values: half the width of the middle 98 % on either side, rounded outwards.
+    """Readable limits around all values, a quarter of the middle 98 % or a twentieth of the range wider on either side.
 
     0 is not passed by what is never negative, nor 1 by shares, nor 100 by per cent.
     """
     low, high = float(known.min()), float(known.max())
     first, last = (float(q) for q in np.quantile(known, [0.01, 0.99], method="inverted_cdf"))
     width = (last - first) or (high - low) or 1.0
-    wide = min(low, first - width / 2), max(high, last + width / 2)
+    wide = min(low - (high - low) / 20, first - width / 4), max(high + (high - low) / 20, last + width / 4)
     if not math.isfinite(wide[1] - wide[0]) or wide[1] - wide[0] > 1e300:
         return low, high
     step = _readable((wide[1] - wide[0]) / 10)

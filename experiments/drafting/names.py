@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 GLOSSARY = {
     "出生体重": "birth weight", "孕周": "gestation weeks", "收缩压": "systolic", "舒张压": "diastolic",
-    "血红蛋白": "haemoglobin", "血糖": "glucose", "血型": "blood group", "血压": "blood pressure", "体温": "temperature",
+    "血红蛋白": "haemoglobin", "血糖": "glucose", "血型": "blood group", "血压": "blood pressure", 
+    "体温": "temperature",
     "心率": "heart rate", "年龄": "age", "性别": "sex", "身高": "height", "体重": "weight", "产次": "parity",
     "胎数": "plurality", "科室": "ward", "医院": "hospital", "患者": "patient", "病人": "patient", "诊断": "diagnosis",
-    "编号": "id", "序号": "number", "姓名": "name", "日期": "date", "时间": "time", "年份": "year", "月份": "month",
+    "编号": "id", "序号": "number", "姓名": "name", "日期": "date", "时间": "time", "年份": "year",
+    "月份": "month",
     "销售额": "sales", "销量": "units sold", "单价": "unit price", "价格": "price", "金额": "amount", "数量": "quantity",
     "库存": "stock", "门店": "store", "商品": "product", "产品": "product", "客户": "customer", "用户": "user",
     "订单": "order", "城市": "city", "省份": "province", "地区": "region", "渠道": "channel", "类别": "category",
@@ -41,8 +43,10 @@ MEASURES = (
 BRACKETED = {
     "%": "%", "°c": "Cel", "℃": "Cel", "c": "Cel", "°f": "[degF]", "f": "[degF]", "gm%": "g/dL", "g%": "g/dL",
     "g/dl": "g/dL", "mg/dl": "mg/dL", "mmol/l": "mmol/L", "g/l": "g/L", "kg/m2": "kg/m2", "kg/m²": "kg/m2",
-    "$": "USD", "€": "EUR", "元": "CNY", "岁": "a", "年": "a", "月": "mo", "周": "wk", "天": "d", "日": "d", "小时": "h",
-    "分钟": "min", "秒": "s", "克": "g", "公斤": "kg", "千克": "kg", "斤": "[jin]", "厘米": "cm", "毫米": "mm", "米": "m",
+    "$": "USD", "€": "EUR", "元": "CNY", "岁": "a", "年": "a", "月": "mo", "周": "wk", "天": "d", "日": "d",
+    "小时": "h",
+    "分钟": "min", "秒": "s", "克": "g", "公斤": "kg", "千克": "kg", "斤": "[jin]", "厘米": "cm", "毫米": "mm",
+    "米": "m",
     "km/h": "km/h", "m/s": "m/s", "week": "wk", "day": "d", "year": "a", "hour": "h", "month": "mo",
 }  # fmt: skip
 """What stands in brackets at the end of a name -> unit."""
@@ -50,22 +54,22 @@ BRACKETED = {
 _BRACKET = re.compile(r"\s*[(\[（【]\s*([^()\[\]（）【】]{1,12}?)\s*[)\]）】]\s*$")
 _KEY = {"id", "ids", "uuid", "guid", "key", "identifier", "unnamed", "rowname", "rownames", "index"}
 _ENTITIES = (
-    "patient mother customer household client user subject person member family account participant employee "
-    "student animal batch lot"
-).split()
+    "patient", "mother", "customer", "household", "client", "user", "subject", "person", "member", "family", "account",
+    "participant", "employee", "student", "animal", "batch", "lot",
+)  # fmt: skip
 _CODED = {"code", "zip", "zipcode", "postcode", "postal", "type", "class", "category", "cluster", "grade", "species"}
 _CLASSES = {"class", "category", "cluster", "grade", "species", "type", "kind", "label", "result", "status", "group"}
-_GROUPS = "sex gender term plurality region segment channel site ward hospital plant line department state type".split()
+_GROUPS = ("sex", "gender", "term", "plurality", "region", "segment", "channel", "site", "ward", "hospital", "plant")
 LONGEST = 63
 
 
 def words(column: str) -> list[str]:
-    """Lower-case ASCII words of a column's name, its unit in brackets included; Chinese ones through the glossary."""
+    """Lower-case ASCII words of a column's name, a unit in brackets included; Chinese ones by the glossary."""
     text = column.strip().replace("%", " pct ").replace("℃", " c ").replace("°", " ")
     for chinese in sorted(GLOSSARY, key=len, reverse=True):
         text = text.replace(chinese, f" {GLOSSARY[chinese]} ")
     text = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", text)
-    text = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", text)
+    text = re.sub(r"([A-Z]{2,})([A-Z][a-z])", r"\1 \2", text)
     return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
 
 
@@ -99,8 +103,10 @@ def labels(column: str) -> tuple[str, str]:
         english = " ".join(words(bare))
         return (english.capitalize() or bare, bare)
     spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|[_.]+", " ", bare)
-    parts = [word if _acronym(word, bare) else word.lower() for word in spelled.split()]
-    if len(parts) > 1 and unit(column) and parts[-1].lower() not in ("age", "bmi") and bare == whole:
+    parts = [word if _as_it_is(word, bare) else word.lower() for word in spelled.split()]
+    spans = {"days", "hours", "weeks", "months", "minutes", "seconds"}  # `delivery_days` is no delivery
+    told = parts[-1:] and parts[-1].lower() in {"age", "bmi", *spans}
+    if len(parts) > 1 and unit(column) and not told and bare == whole:
         size = 2 if " ".join(parts[-2:]) in UNITS else 1
         parts = parts[:-size] or parts
     english = " ".join(parts) or column or "Column"
@@ -108,9 +114,9 @@ def labels(column: str) -> tuple[str, str]:
     return english, english
 
 
-def _acronym(word: str, name: str) -> bool:
-    """`SEC` is one; in a name that is all capitals only a short word alone is."""
-    return word.isupper() and len(word) <= 4 and (not name.isupper() or name == word)
+def _as_it_is(word: str, name: str) -> bool:
+    """`SEC` and `BWt` keep their capitals; in a name of several words that is all capitals none does."""
+    return any(letter.isupper() for letter in word[1:]) and (not name.isupper() or (name == word and len(word) <= 8))
 
 
 def unit(column: str) -> str | None:

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from experiments.drafting import roles
 from experiments.drafting.draft import Draft
-from experiments.drafting.roles import Parting
 from experiments.drafting.text import sql, text
 from experiments.drafting.write import shown
 from feature_store import check, offline, taskfile
@@ -18,6 +17,7 @@ from feature_store.finding import Finding
 from feature_store.offline import Source
 from feature_store.task import Task
 from training import leakage, splits
+from training.dataset import MIN_ROWS
 from training.leak import Leak
 
 REDUNDANT = {"duplicate_columns", "constant", "all_missing", "high_missing"}
@@ -56,7 +56,7 @@ def _checked(draft: Draft, findings: list[Finding]) -> Draft:
             names.remove(found.column)
             draft = draft.without(found.column, f"{found.message.rstrip('.')}")
         elif found.severity == "error" and found.code == "missing_key":
-            return replace(draft, parting=Parting())
+            return draft.at_random()
         elif found.severity == "error" and found.code != "too_few_rows":
             raise NotDrafted(f"{found.column or 'The table'}: {found.message}\n{found.remedy}")
     return draft
@@ -67,28 +67,29 @@ def _split(draft: Draft, task: Task, source: Source) -> Draft:
     try:
         split = splits.of(task, source, 0)
     except (GapTooWide, TooFewTimes, TooFewGroups) as error:
-        parting = replace(draft.parting, gap=0.0) if draft.parting.gap else Parting()
-        said = f"not split {'with a gap' if draft.parting.gap else 'by ' + draft.parting.by}: {str(error).split('.')[0]}"
-        return replace(draft, parting=parting, further=(*draft.further, said))
+        said = f"split {'without a gap' if draft.parting.gap else 'at random'}: {str(error).split(chr(10))[0]}"
+        ungapped = replace(draft, parting=replace(draft.parting, gap=0.0))
+        return replace(ungapped if draft.parting.gap else draft.at_random(), further=(*draft.further, said))
     except TooFewRows as error:
         said = str(error).split("\n")[0].rstrip(".")
-        return draft if said in draft.further or draft.further else replace(draft, further=(*draft.further, said))
+        return draft if draft.rows[1] < MIN_ROWS or said in draft.further else draft.noted(said)
     for leak in leakage.find(task, split.train, split.holdout, leakage.sides(task, split.train, split.holdout)):
-        draft = _stopped(draft, leak)
+        if leak.waived is None:
+            draft = _stopped(draft, leak)
     return draft
 
 
 def _stopped(draft: Draft, leak: Leak) -> Draft:
-    """What the gate's own remedy says, done."""
+    """What the gate's own remedy says, done; else a note that the gate will stop."""
     guess = next((guess for guess in draft.fields if guess.name == leak.field), None)
     if leak.check == "duplicates_across_split":
-        return draft if draft.distinct else replace(draft, distinct=True)
+        return replace(draft, distinct=not draft.distinct, alike=draft.distinct)
     if guess is None:
-        return draft
+        said = f"gancao train will stop: {leak.field}: {leak.message}"
+        return draft if said in draft.further else draft.noted(said)
     if leak.check == "entity_overlap" and draft.parting.kind == "random":
         raw = draft.raws[guess.column]
         each = len(raw.array) / max(1, len(raw.array.drop_null().unique()))
         parting = roles.grouped(raw, guess.name, each)
         return replace(draft.without(guess.name, "it tells whose row it is; rows are split by it"), parting=parting)
     return draft.without(guess.name, f"likely a leak ({leak.check}): {leak.message.rstrip('.')}")
-

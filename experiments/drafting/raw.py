@@ -1,4 +1,4 @@
-"""Columns as the draft's SQL will give them: words that are numbers or dates cast, what can't be learnt from left out."""
+"""Columns as the draft's SQL gives them: words that are numbers or dates cast, what holds no values left out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from experiments.drafting import names
 from experiments.drafting.write import identifier, shown
 from feature_store import offline
 
-UNKNOWN = frozenset(
-    ["", "na", "n/a", "n.a.", "#n/a", "nan", "null", "nil", "unknown", "unk", "not known", "not available", "missing"]
-    + ["undefined", "not stated", "?", "-", "--", ".", "未知", "不详", "缺失", "未填", "未填写", "无数据", "不明"]
-)
+UNKNOWN = frozenset((
+    "", "na", "n/a", "n.a.", "#n/a", "nan", "null", "nil", "unknown", "unk", "not known", "not available", "missing",
+    "undefined", "not stated", "?", "-", "--", ".", "未知", "不详", "缺失", "未填", "未填写", "无数据", "不明",
+))  # fmt: skip
 """Words, small and trimmed, that stand for unknown. `none` is not here: it may mean that there is none."""
 
 MOSTLY = 0.95

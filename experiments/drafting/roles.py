@@ -51,7 +51,10 @@ def _by_time(raws: list[Raw], by_name: dict[str, str], aim: Aim) -> Parting | No
     raw, step = next(raw for raw in raws if raw.column == column), float(np.median(np.diff(np.unique(found[column]))))
     gap, why = max(1.0, round(step)), "a day or one step of it"
     if aim.unit == "d" and aim.values is not None:
-        gap, why = math.ceil(np.quantile(aim.values[np.isfinite(aim.values)], 0.95)), "in which 95 % of targets are known"
+        gap, why = (
+            math.ceil(np.quantile(aim.values[np.isfinite(aim.values)], 0.95)),
+            "in which 95 % of targets are known",
+        )
     condition = f"{raw.sql} IS NOT NULL" if raw.array.null_count else ""
     note = f"the latest rows judge; gap in days: {why}; set it to the time until the target is known"
     return Parting("time", by_name[column], column, raw.sql, float(gap), note, condition)
@@ -80,7 +83,7 @@ def _by_number(raws: list[Raw], by_name: dict[str, str]) -> Parting | None:
         if raw.array.null_count or not (words & {"week", "year", "period"}) or not pa.types.is_integer(raw.array.type):
             continue
         values = np.unique(floats(raw.array))
-        year = "year" in words and 1900 <= values[0] and values[-1] <= 2100
+        year = "year" in words and values[0] >= 1900 and values[-1] <= 2100
         if len(values) >= (6 if year else LEAST_TIMES) and (year or values[-1] > 60):
             note = "the latest rows judge; gap in its own unit: set it to the time until the target is known"
             return Parting("time", by_name[raw.column], raw.column, raw.sql, float(values[1] - values[0]), note)
@@ -99,12 +102,15 @@ def calendar(parting: Parting, raws: list[Raw], taken: set[str]) -> list[Guess]:
         "weekday": ("isodow", (1, 7), len(np.unique(days % 7)) > 1 and len(np.unique(days)) >= 14),
         "hour": ("hour", (0, 23), len(np.unique(micros // 3_600_000_000 % 24)) > 1),
     }
+    minutes = len(np.unique(micros // 60_000_000 % 60)) > 1
     for word, (part_of, (low, high), differs) in spans.items():
         name = f"{parting.by[: names.LONGEST - 8]}_{word}"
         if differs and name not in taken:
-            keys = (("limits", pair(low, high)), ("integer", "true"))
+            keys, sql = (("limits", pair(low, high)), ("integer", "true")), f"{part_of}({raw.sql})"
+            if word == "hour" and minutes:
+                keys, sql = (("limits", pair(0, 24)),), f"{sql} + minute({raw.sql}) / 60.0"
             label = f"{names.labels(raw.column)[0]}: {word}"
-            out.append(Guess(raw.column, name, "number", f"{part_of}({raw.sql})", keys, label=label))
+            out.append(Guess(raw.column, name, "number", sql, keys, label=label))
     return out
 
 

@@ -28,9 +28,10 @@ FEW_NUMBERS = 5
 
 @dataclass(frozen=True)
 class Aim:
-    """The target. keys: further YAML, already written; where: conditions of the rows; known: (n,) bool, those rows.
+    """The target. keys: further YAML, already written, with comments; where: conditions of the rows.
 
-    values: (n,) float64 of a number; unit: of a number.
+    known: (n,) bool, those rows. values: (n,) float64 of a number; unit: of a number.
+    places: (n,) 1.0 where a row is of the class `word`.
     """
 
     column: str
@@ -44,6 +45,8 @@ class Aim:
     known: np.ndarray
     values: np.ndarray | None = None
     unit: str | None = None
+    places: np.ndarray | None = None
+    word: str = ""
 
 
 def find(asked: str, columns: Sequence[str]) -> str:
@@ -117,12 +120,17 @@ def _of_numbers(raw: Raw, name: str, positive: str | None, done: tuple[str, ...]
     spread = float(amounts.std()) or 1.0
     digits = int(np.clip(1 - math.floor(math.log10(spread)), 0, 9)) if math.isfinite(spread) else 0
     digits = 0 if bool(np.all(amounts == np.floor(amounts))) else digits
-    keys = (("unit", scalar(unit) if unit else '"1"'), ("limits", pair(*limits(amounts, unit))), ("digits", str(digits)))
-    said = "unit guessed from the name" if unit else 'unit: "1" stands for none'
-    seen = f"seen {short(amounts.min())} to {short(amounts.max())}; answers are clipped to the limits"
+    said = f"{scalar(unit)}  # guessed from the name" if unit else '"1"  # none that the name tells'
+    low, high = np.quantile(amounts, [0.01, 0.99], method="nearest")
+    seen = f"seen {short(amounts.min())} to {short(amounts.max())}, 98 % of rows {short(low)} to {short(high)}"
+    keys = (
+        ("unit", said),
+        ("limits", f"{pair(*limits(amounts, unit))}  # answers are clipped to them; {seen}"),
+        ("digits", f"{digits}  # decimals that people are shown"),
+    )
     finite = known.all() or not np.isinf(values).any()
     where = () if known.all() else ((f"{sql} IS NOT NULL",) if finite else (f"isfinite({sql})",))
-    return Aim(raw.column, name, "regression", sql, keys, (said, seen), done, where, known, values, unit)
+    return Aim(raw.column, name, "regression", sql, keys, (), done, where, known, values, unit)
 
 
 def _constant(raw: Raw, values: list[str]) -> NotDrafted:
@@ -130,9 +138,7 @@ def _constant(raw: Raw, values: list[str]) -> NotDrafted:
     return NotDrafted(f"{shown(raw.column)} is {what}, so that there is nothing to predict.\nName another --target.")
 
 
-def _classes(
-    raw: Raw, name: str, sql: str, labels: pa.Array, positive: str | None, done: tuple[str, ...]
-) -> Aim:
+def _classes(raw: Raw, name: str, sql: str, labels: pa.Array, positive: str | None, done: tuple[str, ...]) -> Aim:
     """Two classes or more. Those of a single row are left out: they can't be learnt and judged."""
     rows = counts(pa.chunked_array([labels]))
     if len(rows) < 2:
@@ -154,11 +160,17 @@ def _classes(
     chosen = pa.array(list(rows), pa.large_string())
     known = pc.is_in(labels.cast(pa.large_string()), value_set=chosen).to_numpy(zero_copy_only=False)
     seen = ", ".join(f"{shown(word, 20)} {n:,}" for word, n in rows.most_common(8))
-    found = Aim(raw.column, name, "multiclass", sql, (), (f"rows: {seen}",), done, tuple(where), known)
+    asked = min(rows, key=lambda word: rows[word]) if len(rows) == 2 else next(iter(rows))
+    one = np.array([word == asked for word in labels.to_pylist()], dtype=np.float64)
+    found = Aim(
+        raw.column, name, "multiclass", sql, (), (f"rows: {seen}",), done, tuple(where), known, None, None, one, asked
+    )
     if len(rows) > 2:
         if positive is not None:
             raise NotDrafted(f"{shown(raw.column)} has {len(rows)} classes ({seen}), so that none is the positive one.")
-        amounts = "; if they are amounts, write kind: regression with unit and limits" if raw.array.type in _INTS else ""
+        amounts = (
+            "; if they are amounts, write kind: regression with unit and limits" if raw.array.type in _INTS else ""
+        )
         return replace(found, notes=(f"rows: {seen}{amounts}",))
     asked = _positive(raw, rows, positive)
     return replace(

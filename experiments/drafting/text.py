@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+import numpy as np
+
 from experiments.drafting import names
-from experiments.drafting.column import Guess
+from experiments.drafting.column import Guess, short
 from experiments.drafting.draft import Draft
 from experiments.drafting.write import comment, number, scalar, shown
 from feature_store.task import CLASS_BASELINES, METRICS, Gate
@@ -45,7 +47,7 @@ def _label(english: str, chinese: str) -> str:
 
 def _target(draft: Draft) -> Iterator[str]:
     aim = draft.aim
-    yield f"kind: {aim.kind}  # {'; '.join(aim.notes)}"
+    yield f"kind: {aim.kind}" + (f"  # {'; '.join(aim.notes)}" if aim.notes else "")
     yield "target:"
     yield f"  name: {aim.name}"
     yield f"  label: {_label(*names.labels(aim.column))}"
@@ -85,9 +87,11 @@ def sql(draft: Draft) -> str:
 
 def _fields(draft: Draft) -> Iterator[str]:
     if draft.left:
-        yield "# Left out, and why:"
+        yield "# Left out, and why (to take one in, select it in data.sql, add a field and, of a leak, its waiver):"
         for gone in draft.left:
-            yield from comment(f"  {shown(gone.column)}: {shown(gone.reason, 300)}", "")
+            first, *others = comment(f"{shown(gone.column, 100)}: {shown(gone.reason, 300)}")
+            yield from [f"# - {first[2:]}", *(f"#   {other[2:]}" for other in others)]
+        yield "#"
     yield "# Limits are hard: a value beyond them is refused. Add `required: true` where an answer needs the field."
     yield "fields:"
     for guess in draft.fields:
@@ -98,7 +102,9 @@ def _fields(draft: Draft) -> Iterator[str]:
 def _field(guess: Guess) -> str:
     english, chinese = (guess.label, guess.label) if guess.label else names.labels(guess.column)
     keys = "".join(f", {key}: {value}" for key, value in guess.keys)
-    written = f"  - {{name: {guess.name}, type: {guess.type}{keys}, label: {{en: {scalar(english)}, zh: {scalar(chinese)}}}}}"
+    written = (
+        f"  - {{name: {guess.name}, type: {guess.type}{keys}, label: {{en: {scalar(english)}, zh: {scalar(chinese)}}}}}"
+    )
     marks = [TRANSLATE] if english == chinese or not english.isascii() else []
     said = "; ".join([*marks, *guess.notes])
     return f"{written}  # {said}" if said else written
@@ -108,10 +114,13 @@ def _judged(draft: Draft) -> Iterator[str]:
     yield "answers:"
     yield "  interval: 0.9"
     if draft.aim.kind == "regression":
-        yield "  # events: what may come true, such as {name: low, below: 100, label: {en: Low, zh: 低}}"
+        low = short(np.quantile(draft.aim.values, 0.1)) if draft.aim.values is not None else "0"
+        yield "  # what may come true, with its chance:"
+        yield f"  # events: [{{name: low, below: {low}, label: {{en: Low, zh: 低}}}}]"
     yield ""
     if draft.group:
-        yield f"groups:  # error and coverage are told, and intervals made, for each of its values\n  - {{field: {draft.group}}}"
+        yield "groups:  # error and coverage are told, and intervals made, for each of its values"
+        yield f"  - {{field: {draft.group}}}"
     else:
         yield "# groups: fields by whose values error and coverage are told, such as [{field: region}]"
     parting = draft.parting
@@ -123,6 +132,10 @@ def _judged(draft: Draft) -> Iterator[str]:
     yield "# baselines: the rules of your field to beat, such as " + _baseline(draft)
     rivals = CLASS_BASELINES if draft.aim.kind != "regression" else Gate().baselines
     yield f"gate: {{baselines: [{', '.join(rivals)}]}}"
+    if draft.alike:
+        yield "leakage:  # each row stands once; look whether they are cases of their own"
+        reason = f"Drafted: rows that are alike in all fields differ in {draft.parting.by or 'nothing else'}."
+        yield f"  waivers: [{{check: duplicates_across_split, reason: {scalar(reason)}}}]"
 
 
 def _baseline(draft: Draft) -> str:
