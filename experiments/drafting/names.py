@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 GLOSSARY = {
     "出生体重": "birth weight", "孕周": "gestation weeks", "收缩压": "systolic", "舒张压": "diastolic",
-    "血红蛋白": "haemoglobin", "血糖": "glucose", "血型": "blood group", "血压": "blood pressure", 
+    "血红蛋白": "haemoglobin", "血糖": "glucose", "血型": "blood group", "血压": "blood pressure",
     "体温": "temperature",
     "心率": "heart rate", "年龄": "age", "性别": "sex", "身高": "height", "体重": "weight", "产次": "parity",
     "胎数": "plurality", "科室": "ward", "医院": "hospital", "患者": "patient", "病人": "patient", "诊断": "diagnosis",
