@@ -150,7 +150,8 @@ def _moves(aim: Aim) -> str | None:
     what = f"share of {aim.word}" if aim.word else "mean"
     return (
         f"the target changes along the rows ({what} {parts[0].mean():.3g} in the first tenth, "
-        f"{parts[-1].mean():.3g} in the last). If they are in the order of time, select row_number() OVER () AS place and write "
+        f"{parts[-1].mean():.3g} in the last). If they are in the order of time, select "
+        "row_number() OVER () AS place and write "
         "split: {kind: time, by: place}"
     )
 

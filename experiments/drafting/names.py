@@ -13,7 +13,8 @@ GLOSSARY = {
     "胎数": "plurality", "科室": "ward", "医院": "hospital", "患者": "patient", "病人": "patient", "诊断": "diagnosis",
     "编号": "id", "序号": "number", "姓名": "name", "日期": "date", "时间": "time", "年份": "year",
     "月份": "month",
-    "销售额": "sales", "销量": "units sold", "单价": "unit price", "价格": "price", "金额": "amount", "数量": "quantity",
+    "销售额": "sales", "销量": "units sold", "单价": "unit price", "价格": "price", "金额": "amount",
+    "数量": "quantity",
     "库存": "stock", "门店": "store", "商品": "product", "产品": "product", "客户": "customer", "用户": "user",
     "订单": "order", "城市": "city", "省份": "province", "地区": "region", "渠道": "channel", "类别": "category",
     "类型": "type", "品牌": "brand", "折扣": "discount", "温度": "temperature", "湿度": "humidity", "压力": "pressure",
@@ -74,7 +75,7 @@ def words(column: str) -> list[str]:
 
 
 def identifiers(columns: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Column -> name of a field: `BWt(kg)` is `bwt_kg`; what has no letters of ours is `column_7`. None stands twice."""
+    """Column -> name of a field: `BWt(kg)` is `bwt_kg`, what has no letters of ours `column_7`. None stands twice."""
     used, out = set(taken), {}
     for place, column in enumerate(columns, start=1):
         name = "_".join(words(column))

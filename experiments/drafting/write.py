@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import yaml
 
 _PLAIN = re.compile(r"[A-Za-z](?:[A-Za-z0-9_/.+*-]| (?=[A-Za-z0-9(]))*")
 
 
+@lru_cache(maxsize=10_000)
 def scalar(text: str) -> str:
     """A string in flow YAML, quoted where it must be."""
     if _PLAIN.fullmatch(text) and isinstance(yaml.safe_load(text), str):
