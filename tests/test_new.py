@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from feature_store import offline, taskfile
 from feature_store.errors import GancaoError, NotDrafted, TableMissing, TableUnreadable, Usage
 from feature_store.settings import Settings
 from feature_store.task import Budget, Task
-from tests.conftest import Home
+from tests.conftest import ROOT, Home
 from training.train import train
 
 FULL = os.environ.get("GANCAO_PROOFS") == "full"
@@ -366,6 +369,18 @@ def test_any_small_table_is_drafted_or_refused_with_a_sentence(columns, rows):
         assert len(str(error).split("\n")) >= 1
         return
     assert taskfile.parse(text(made)) == task
+
+
+def test_the_example_of_the_docs_is_what_the_command_writes(place, monkeypatch):
+    monkeypatch.chdir(place.data)
+    made = re.search(r"```python\n(import csv.*?)```", (ROOT / "docs/task.md").read_text(encoding="utf-8"), re.DOTALL)
+    piece = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert made is not None
+    assert piece is not None
+    subprocess.run([sys.executable, "-c", made[1]], check=True, cwd=place.data)
+    _, words, _ = drafted(place, place.data / "visits.csv", "stay_days")
+    for line in piece[1].splitlines():
+        assert line in words.splitlines()
 
 
 # --- training ---------------------------------------------------------------------------------------------------

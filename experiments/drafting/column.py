@@ -101,7 +101,8 @@ def _date(raw: Raw, name: str) -> Guess | LeftOut:
     days = raw.array.drop_null().cast(pa.date32(), safe=False).cast(pa.int32()).to_numpy()
     bounds = [np.datetime64(day, "D").astype(int) for day in (FIRST, LAST)]
     inside = (days >= bounds[0]) & (days <= bounds[1])
-    beyond, sql, done = int((~inside).sum()), raw.sql, ()
+    beyond, sql = int((~inside).sum()), raw.sql
+    done: tuple[str, ...] = ()
     if beyond:
         sql = f"CASE WHEN {sql} BETWEEN DATE '{FIRST}' AND DATE '{LAST}' THEN {sql} END"
         done = (f"{beyond:,} beyond these years unknown",)

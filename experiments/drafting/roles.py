@@ -106,7 +106,8 @@ def calendar(parting: Parting, raws: list[Raw], taken: set[str]) -> list[Guess]:
     for word, (part_of, (low, high), differs) in spans.items():
         name = f"{parting.by[: names.LONGEST - 8]}_{word}"
         if differs and name not in taken:
-            keys, sql = (("limits", pair(low, high)), ("integer", "true")), f"{part_of}({raw.sql})"
+            keys: tuple[tuple[str, str], ...] = (("limits", pair(low, high)), ("integer", "true"))
+            sql = f"{part_of}({raw.sql})"
             if word == "hour" and minutes:
                 keys, sql = (("limits", pair(0, 24)),), f"{sql} + minute({raw.sql}) / 60.0"
             label = f"{names.labels(raw.column)[0]}: {word}"
