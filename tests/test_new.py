@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments import commands, new
-from experiments.drafting import column, draft, names, prove
+from experiments.drafting import draft, limits, names, prove
 from experiments.drafting.text import sql, text
 from feature_store import offline, taskfile
 from feature_store.errors import GancaoError, NotDrafted, TableMissing, TableUnreadable, Usage
@@ -224,10 +224,10 @@ def test_a_name_tells_an_identifier_labels_and_a_unit(column_, name, english, ch
 def test_a_height_of_ten_is_a_slip_and_a_long_tail_is_none():
     random = np.random.default_rng(0)
     heights = np.append(random.normal(155, 7, 2000), [10, 12])
-    low, _ = column.slips(heights) or (0, 0)
+    low, _ = limits.slips(heights) or (0, 0)
     assert low > 100
-    assert column.slips(np.exp(random.normal(0, 2, 20_000))) is None
-    assert column.slips(random.poisson(0.3, 5000).astype(float)) is None
+    assert limits.slips(np.exp(random.normal(0, 2, 20_000))) is None
+    assert limits.slips(random.poisson(0.3, 5000).astype(float)) is None
 
 
 # --- awkward tables ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from experiments.drafting import column as columns
 from experiments.drafting import names, raw, roles, target
-from experiments.drafting.column import Guess
+from experiments.drafting.guess import Guess
 from experiments.drafting.raw import LeftOut, Raw
 from experiments.drafting.roles import Parting
 from experiments.drafting.target import Aim

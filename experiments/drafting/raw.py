@@ -101,6 +101,13 @@ def _cast(column: str, array: pa.ChunkedArray) -> tuple[str, str]:
     return own, ""
 
 
+def floats(array: pa.ChunkedArray) -> np.ndarray:
+    """(n,) float64, NaN unknown."""
+    if pa.types.is_decimal(array.type):
+        array = array.cast(pa.string())
+    return np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
 def counts(array: pa.ChunkedArray) -> Counter[str]:
     """Word -> rows, commonest first."""
     found = array.drop_null().value_counts()

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from experiments.drafting import names
-from experiments.drafting.column import FIRST, LAST, Guess, floats, limits, short
-from experiments.drafting.raw import LeftOut, Raw
+from experiments.drafting.column import FIRST, LAST
+from experiments.drafting.guess import Guess
+from experiments.drafting.limits import limits, short
+from experiments.drafting.raw import LeftOut, Raw, floats
 from experiments.drafting.target import Aim
 from experiments.drafting.write import literal, pair, shown
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments.drafting import names
-from experiments.drafting.column import floats, limits, one_spelling, short, without
-from experiments.drafting.raw import Raw, counts, is_unknown
+from experiments.drafting.limits import limits, short
+from experiments.drafting.raw import Raw, counts, floats, is_unknown
+from experiments.drafting.vocabulary import one_spelling, without
 from experiments.drafting.write import literal, literals, number, pair, scalar, shown
 from feature_store.check_target import LEAST_ROWS, MOST_CLASSES
 from feature_store.codes import missing_codes

@@ -8,8 +8,9 @@ from itertools import islice
 import numpy as np
 
 from experiments.drafting import names
-from experiments.drafting.column import Guess, short
 from experiments.drafting.draft import Draft
+from experiments.drafting.guess import Guess
+from experiments.drafting.limits import short
 from experiments.drafting.write import comment, number, scalar, shown
 from feature_store.task import CLASS_BASELINES, METRICS, Gate
 
