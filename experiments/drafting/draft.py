@@ -81,7 +81,7 @@ def draft(table: pa.Table, asked: str, name: str, source: str, positive: str | N
     wanted = target.find(asked, table.column_names)
     if wanted not in {one.column for one in raws}:
         reason = next(one.reason for one in left if one.column == wanted)
-        raise NotDrafted(f"{shown(repr(wanted))} can't be a target: {reason}.")
+        raise NotDrafted(f"{shown(repr(wanted))} can't be a target: {reason}.\nName another --target.")
     by_name = names.identifiers(one.column for one in raws)
     aim = target.look(next(one for one in raws if one.column == wanted), by_name[wanted], positive)
     chosen = pa.array(np.flatnonzero(aim.known))
