@@ -169,7 +169,8 @@ def _classes(raw: Raw, name: str, sql: str, labels: pa.Array, positive: str | No
     if len(rows) > 2:
         if positive is not None:
             raise NotDrafted(
-                f"{shown(raw.column)} has {len(rows)} classes ({seen}), so that none is the positive one.\nLeave --positive out."
+                f"{shown(raw.column)} has {len(rows)} classes ({seen}), so that "
+                f"none is the positive one.\nLeave --positive out."
             )
         amounts = (
             "; if they are amounts, write kind: regression with unit and limits" if raw.array.type in _INTS else ""
