@@ -72,6 +72,22 @@ def _show(json_wanted: bool, document: dict[str, Any], shown: RenderableType) ->
 
 
 @app.command()
+def new(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, JSON Lines or Parquet.")],
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    name: Annotated[str | None, typer.Option(help="Of the task; the file's by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The Task file; experiments/tasks/NAME.yaml by default.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Of two classes the one asked for; the rarer by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draft a Task from a table, its guesses in comments; it trains as it is."""
+    _run(as_json, lambda: _commands("new").new(table, target, from_environment(), name, out, positive, force))
+
+
+@app.command()
 def check(task: TaskName, as_json: Json = False) -> None:
     """Every problem of the task's table, with rows and remedies."""
     _run(as_json, lambda: _commands().check(task, from_environment()))

@@ -55,6 +55,10 @@ class TableRefused(GancaoError):
     """The table has problems that training must not paper over."""
 
 
+class NotDrafted(GancaoError):
+    """A table from which no Task can be drafted, or a file that a draft would overwrite."""
+
+
 class LeakageFound(GancaoError):
     """Fields or rows that tell the answer in training and would be absent when it is asked; carries all leaks."""
 

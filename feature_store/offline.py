@@ -21,7 +21,14 @@ from feature_store.task import Task
 SYNTHETIC_KEY = b"gancao.synthetic"
 """Parquet metadata key that marks a stand-in made by `gancao sample`."""
 
-_READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".jsonl": "read_json_auto", ".json": "read_json_auto"}
+_JSON = "read_json_auto(FILE, sample_size = -1, map_inference_threshold = -1)"
+_READERS = {
+    ".parquet": "read_parquet(FILE)",
+    ".csv": "read_csv(FILE, header = true, sample_size = -1)",
+    ".jsonl": _JSON,
+    ".json": _JSON,
+}
+"""Suffix -> the reader. Types are told from all rows: from the first 20,000 a word in a later one would be an error."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +55,11 @@ def fetch(task: Task, data_dir: Path) -> Source:
     with duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": 1}) as connection:
         try:
             for name, path in paths.items():
-                literal = str(path).replace("'", "''")
-                view = f"CREATE VIEW {name} AS SELECT * FROM {_READERS[path.suffix]}('{literal}')"  # noqa: S608
-                connection.execute(view)
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {_reader(path)}")  # noqa: S608
             table = connection.sql(task.data.sql).to_arrow_table()
         except (duckdb.Error, AttributeError) as error:
-            first = str(error).split("\n")[0]
             raise TableUnreadable(
-                f"DuckDB could not run data.sql of {task.task}: {first}\n"
+                f"DuckDB could not run data.sql of {task.task}: {_first(error)}\n"
                 f"Sources: {', '.join(f'{n} = {p}' for n, p in paths.items())}. Mend the SQL in the Task."
             ) from None
     return Source(table, _digest(task, table), any(_is_synthetic(path) for path in paths.values()))
@@ -69,10 +73,23 @@ def read_file(path: Path) -> pa.Table:
         raise TableUnreadable(f"{path}: {path.suffix or 'no'} suffix is not read. Use {', '.join(_READERS)}.")
     with duckdb.connect(config={"threads": 1}) as connection:
         try:
-            return connection.execute(f"SELECT * FROM {_READERS[path.suffix]}(?)", [str(path)]).to_arrow_table()  # noqa: S608
+            return connection.sql(f"SELECT * FROM {_reader(path)}").to_arrow_table()  # noqa: S608
         except duckdb.Error as error:
-            first = str(error).split("\n")[0]
-            raise TableUnreadable(f"{path} could not be read: {first}\nMend it there.") from None
+            raise TableUnreadable(f"{path} could not be read: {_first(error)}\nMend it there.") from None
+
+
+def _reader(path: Path) -> str:
+    """The file as a table of DuckDB's SQL."""
+    return _READERS[path.suffix].replace("FILE", "'" + str(path).replace("'", "''") + "'")
+
+
+def _first(error: Exception) -> str:
+    """What DuckDB says, without its stories; of a CSV the cause stands in the lines after the first."""
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+    if "not utf-8 encoded" in str(error):
+        return f"{lines[0]}, not UTF-8. Save it as UTF-8, from GB18030 say with: iconv -f GB18030 -t UTF-8 OLD > NEW"
+    csv = [line for line in lines[1:] if not line.startswith(("Possible", "Original Line"))][:1]
+    return " ".join([lines[0], *csv]) if "CSV Error" in lines[0] else lines[0]
 
 
 def query(sql: str, views: Mapping[str, pa.Table], what: str) -> pa.Table:
