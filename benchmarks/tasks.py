@@ -84,7 +84,9 @@ def show_in_readme(settings: Settings) -> None:
     found = sections(OUT.read_text(encoding="utf-8"))
     for name in (name for name in RUNS if name in found):
         task = catalog.load(name, settings)
-        board = [line.strip("| ").split(" | ") for line in found[name].split("\n\n| 90 %")[0].splitlines() if "|" in line]
+        board = [
+            line.strip("| ").split(" | ") for line in found[name].split("\n\n| 90 %")[0].splitlines() if "|" in line
+        ]
         place = list(COLUMNS[task.kind]).index(task.search.metric) + 1
         cells = {line[0]: line[place] for line in board[2:]}
         unit = f" ({task.target.unit})" if task.kind == "regression" else ""

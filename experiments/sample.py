@@ -34,7 +34,9 @@ def sample(task_name: str, data_dir: Path, rows: int = 20_000, seed: int = 0) ->
     rather than overwrite a file that is not itself marked synthetic: then none is written.
     """
     if task_name not in names():
-        raise Usage(f"No synthetic stand-in can be made for task {task_name!r}.\nThere is one for: {', '.join(names())}.")
+        raise Usage(
+            f"No synthetic stand-in can be made for task {task_name!r}.\nThere is one for: {', '.join(names())}."
+        )
     if rows < 1:
         raise Usage(f"{rows} rows can't be sampled.\nAsk for 1 or more.")
     if task_name in _GENERATORS:

@@ -400,7 +400,7 @@ def test_missing_fields_are_one_sentence_and_other_warnings_stand_out():
 @pytest.mark.parametrize(
     ("task", "group", "en", "zh"),
     [
-        (BIRTH, "all", "all cases", "全部病例"),
+        (BIRTH, "all", "all cases", "全部个案"),
         (BIRTH, "plurality=twins", "Number of fetuses: Twins", "胎数：双胎"),
         (
             BIRTH,
