@@ -25,8 +25,8 @@ from feature_store.errors import GancaoError, LeakageFound
 from feature_store.field import Text
 from feature_store.settings import Settings
 from feature_store.task import Task
-from training import dataset, leakage, splits
 from tests.conftest import ROOT, SHARED, Home, need, serving
+from training import dataset, leakage, splits
 
 FULL = os.environ.get("GANCAO_PROOFS") == "full"
 NEW = ("lead_time", "yield_fault", "process_yield", "customer_response")
@@ -84,7 +84,7 @@ def test_of_several_files_none_is_written_where_one_is_not_marked_synthetic(tmp_
     real = tmp_path / of("lead_time").data.sources["places"]
     real.parent.mkdir(parents=True)
     real.write_text("precious")
-    with pytest.raises(GancaoError, match="olist_geolocation.*not marked synthetic"):
+    with pytest.raises(GancaoError, match=r"olist_geolocation.*not marked synthetic"):
         sample("lead_time", tmp_path, 50)
     assert [path.name for path in real.parent.iterdir()] == [real.name]
 

@@ -126,8 +126,9 @@ def group_names(encoder: Encoder, matrix: np.ndarray) -> list[tuple[str, ...]]:
 def metrics(task: Task, holdout: Holdout) -> dict[str, float]:
     """Point error, the quality of intervals or sets, and of events, each in one number; see `point_metrics`.
 
-    Besides: unfamiliar, the share of rows marked so. regression: coverage, mean_width, winkler, and of each event what
-    `_event` gives, behind its name; where the Task promises, what `_promises` gives. binary, multiclass: set_coverage, mean_set_size. binary: mean_chance.
+    Besides: unfamiliar, the share of rows marked so. regression: coverage, mean_width, winkler, of each event what
+    `_event` gives, behind its name, and where the Task promises what `_promises` gives. binary, multiclass:
+    set_coverage, mean_set_size. binary: mean_chance.
     """
     target, weight = holdout.target, holdout.weight
     out = point_metrics(task.kind, target, holdout.predicted, weight) | {"unfamiliar": mean(holdout.unfamiliar, weight)}
