@@ -70,8 +70,8 @@ bench-portfolio: .venv/installed ## the order of the portfolio, on tables of the
 	test -d .peers/portfolio/tables || .peers/datasets/bin/python benchmarks/portfolio_tables.py .peers/portfolio/tables
 	$(RUN) -m benchmarks.portfolio .peers/portfolio
 
-bench-tasks: .venv/installed     ## the table of the README (needs the real tables, takes half an hour)
-	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.tasks
+bench-tasks: .venv/installed     ## the table of the README (needs the real tables, about 35 minutes; ARGS="lead_time" for one)
+	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.tasks $(ARGS)
 
 docs: .venv/installed            ## the pages that are made from code
 	.venv/bin/gancao schema --out docs/task.schema.json

@@ -288,7 +288,9 @@ def rollback(name: str, settings: Settings) -> Outcome:
 def sample(name: str, settings: Settings, rows: int, seed: int) -> Outcome:
     """Write the synthetic stand-in of a task's table."""
     path = make_sample(Path(name).stem, settings.data, rows, seed)
-    words = f"Wrote {rows} synthetic rows to {path}. They are for trying out: a model of them knows nothing of births."
+    words = (
+        f"Wrote {rows} synthetic rows to {path}. They are for trying out: a model of them knows nothing of the world."
+    )
     return {"task": Path(name).stem, "path": str(path), "rows": rows, "synthetic": True}, words
 
 

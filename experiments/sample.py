@@ -1,4 +1,4 @@
-"""Synthetic stand-ins for a Task's source, made from published distributions alone, marked as such.
+"""Synthetic stand-ins for a Task's sources, marked as such: births from published distributions, others by `stand_in`.
 
 They let every command run on a machine without the real data. Nothing here was fitted on the real file, or
 reads it: a number that a model reaches on a stand-in says nothing about births.
@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experiments import catalog, stand_in
+from feature_store import taskfile
 from feature_store.errors import GancaoError, Usage
 from feature_store.offline import SYNTHETIC_KEY
 
@@ -26,27 +28,40 @@ Columns = dict[str, np.ndarray]
 
 
 def sample(task_name: str, data_dir: Path, rows: int = 20_000, seed: int = 0) -> Path:
-    """Write the stand-in of a Task's source below `data_dir`; the same rows and seed give the same bytes.
+    """Write the stand-in of a Task's sources below `data_dir`; the same rows and seed give the same bytes.
 
-    Raises Usage when there is no generator or no row is asked for, and GancaoError rather than overwrite a file
-    that is not itself marked synthetic.
+    Gives the file of the first source. Raises Usage when there is no generator or no row is asked for, and GancaoError
+    rather than overwrite a file that is not itself marked synthetic: then none is written.
     """
-    if task_name not in _GENERATORS:
-        there = ", ".join(sorted(_GENERATORS))
-        raise Usage(f"No synthetic stand-in can be made for task {task_name!r}.\nThere is one for: {there}.")
+    if task_name not in names():
+        raise Usage(
+            f"No synthetic stand-in can be made for task {task_name!r}.\nThere is one for: {', '.join(names())}."
+        )
     if rows < 1:
         raise Usage(f"{rows} rows can't be sampled.\nAsk for 1 or more.")
-    relative, schema, draw = _GENERATORS[task_name]
-    path = data_dir / relative
-    if path.exists() and not _is_stand_in(path):
-        raise GancaoError(
-            f"{path} is there and not marked synthetic: it may be the real data, and was left alone.\n"
-            "Move it away, or sample into another folder (GANCAO_DATA)."
-        )
-    drawn = draw(np.random.default_rng(seed), rows)
-    table = pa.table([_array(drawn.get(field.name), field.type, rows) for field in schema], schema=schema)
-    _write(table.replace_schema_metadata({SYNTHETIC_KEY: b"true"}), path)
-    return path
+    if task_name in _GENERATORS:
+        relative, schema, draw = _GENERATORS[task_name]
+        drawn = draw(np.random.default_rng(seed), rows)
+        columns = [_array(drawn.get(field.name), field.type, rows) for field in schema]
+        tables = {relative: pa.table(columns, schema=schema)}
+    else:
+        task = taskfile.read(catalog.SHIPPED / f"{task_name}.yaml")
+        tables = stand_in.draw(task_name, task.data.sources, rows, seed)
+    paths = [data_dir / relative for relative in tables]
+    for path in paths:
+        if path.exists() and not _is_stand_in(path):
+            raise GancaoError(
+                f"{path} is there and not marked synthetic: it may be the real data, and was left alone.\n"
+                "Move it away, or sample into another folder (GANCAO_DATA)."
+            )
+    for path, table in zip(paths, tables.values(), strict=True):
+        _write(table.replace_schema_metadata({SYNTHETIC_KEY: b"true"}), path)
+    return paths[0]
+
+
+def names() -> list[str]:
+    """The Tasks of which a stand-in can be made."""
+    return sorted([*_GENERATORS, *stand_in.names()])
 
 
 def _array(values: np.ndarray | None, kind: pa.DataType, n: int) -> pa.Array:

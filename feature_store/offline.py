@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,6 +106,20 @@ def query(sql: str, views: Mapping[str, pa.Table], what: str) -> pa.Table:
             first = str(error).split("\n")[0]
             there = "; ".join(f"{name} ({', '.join(table.column_names)})" for name, table in views.items())
             raise TableUnreadable(f"DuckDB could not run the SQL of {what}: {first}\nThere are {there}.") from None
+
+
+def run(script: str, names: Sequence[str], what: str) -> dict[str, pa.Table]:
+    """The tables of these names after the statements of `script`, which see no file and no network.
+
+    what: whose script it is, for the error. Raises TableUnreadable when DuckDB refuses.
+    """
+    with duckdb.connect(config={"enable_external_access": "false", "threads": 1}) as connection:
+        try:
+            connection.execute(script)
+            return {name: connection.table(name).to_arrow_table().combine_chunks() for name in names}
+        except duckdb.Error as error:
+            first = str(error).split("\n")[0]
+            raise TableUnreadable(f"DuckDB could not run {what}: {first}\nMend its SQL.") from None
 
 
 def _locate(task: Task, data_dir: Path, relative: str) -> Path:

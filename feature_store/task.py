@@ -253,9 +253,13 @@ class Section(Frozen):
 
 
 class Form(Frozen):
-    """The order of the form. Fields that no section names come last."""
+    """The order of the form. Fields that no section names come last.
+
+    notice: what stands under every answer; left open, that it is an estimate and a person decides.
+    """
 
     sections: tuple[Section, ...] = Field(default=(), strict=False)
+    notice: Text | None = Field(default=None, description="What stands under every answer on the form.")
 
 
 class Task(Frozen):

@@ -48,9 +48,15 @@ def counts(bins: Bins, column: np.ndarray) -> list[int]:
 
 
 def judge(before: Mapping[str, Sequence[int]], recent: Mapping[str, Sequence[int]]) -> list[Drift]:
-    """Each field's drift, the greatest index first. before, recent: as `counts` gives them, of the same bins."""
+    """Each field's drift, the greatest index first. before, recent: as `counts` gives them, of the same bins.
+
+    A field of which no training row knew the value, such as the day from which a promise counts, is left out: nothing
+    was learnt from it, so nothing can be wrong when it moves.
+    """
     out = []
     for name, then in before.items():
+        if not sum(then[:-1]):
+            continue
         psi, p = index(np.array(then, dtype=float), np.array(recent[name], dtype=float))
         rows = int(sum(recent[name]))
         shares = [part[-1] / max(sum(part), 1) for part in (then, recent[name])]

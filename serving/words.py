@@ -64,7 +64,7 @@ _WARNINGS: dict[str, tuple[str, str]] = {
     ),
     "unfamiliar": (
         "hardly any case the model has learnt from is like this one, above all in this item. Check it for a slip.",
-        "训练数据中几乎没有与此相似的病例，此项尤为少见。请核对是否填错。",
+        "训练数据中几乎没有与此相似的个案，此项尤为少见。请核对是否填错。",
     ),
 }
 
@@ -109,7 +109,7 @@ def group(task: Task, lang: Lang, told: str) -> str:
     """The group of an answer, `plurality=twins,gestation_weeks<37`, in words; an unknown spelling as it is."""
     t = chooser(lang)
     if told == "all":
-        return t("all cases", "全部病例")
+        return t("all cases", "全部个案")
     begins = rf"(?:{'|'.join(declared.field for declared in task.groups)})(?:=|<|>=)"
     parts = re.split(rf",(?={begins})", told)
     if not all(re.match(begins, part) for part in parts):

@@ -126,7 +126,7 @@ def test_the_same_is_read_in_chinese(page, server):
     ask(page, CASE, "zh")
     expect(page).to_have_title("结果 · 出生体重")
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
-    expect(page.locator("#answer")).to_contain_text("此类病例中有 90 % 介于")
+    expect(page.locator("#answer")).to_contain_text("此类个案中有 90 % 介于")
     expect(page.locator("#missing")).to_contain_text(f"未填写 ({len(BIRTH.fields) - len(CASE)}/{len(BIRTH.fields)})：")
     for field in BIRTH.fields:
         expect(page.locator(f"[data-field={field.name}] .label")).to_contain_text(field.label.zh)

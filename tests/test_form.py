@@ -47,7 +47,18 @@ CARD = {
 }
 
 
+def classed(task: Task) -> dict[str, Any]:
+    """An answer of classes: of two the chance of the positive one, of more one chance each."""
+    words = [choice.value for choice in task.target.classes or ()] or ["no", str(task.target.positive)]
+    chances = dict.fromkeys(words, 1 / len(words))
+    what = {"value": 0.061} if task.kind == "binary" else {"probabilities": chances}
+    beside = {"label": words[0], "set": words[:2], "group": "all", "decision": None, "warnings": []}
+    return {"prediction_id": "0198c2f4"} | what | beside
+
+
 def answer(task: Task, **changes: Any) -> dict[str, Any]:
+    if task.kind != "regression":
+        return classed(task) | changes
     return {
         "prediction_id": "0198c2f4",
         "value": 3412.4,
@@ -212,7 +223,7 @@ def test_every_field_is_on_the_page_with_its_label_help_and_limits(task, lang):
         if field.help:
             assert said(page, f"h-{field.name}") == field.help[lang]
         if field.type == "number":
-            low, high = (f"{limit:g}".replace("-", "−") for limit in field.limits)
+            low, high = (f"{limit:.15g}".replace("-", "−") for limit in field.limits)
             assert said(page, f"l-{field.name}") == f"{low} {'至' if lang == 'zh' else 'to'} {high}"
 
 
@@ -400,7 +411,7 @@ def test_missing_fields_are_one_sentence_and_other_warnings_stand_out():
 @pytest.mark.parametrize(
     ("task", "group", "en", "zh"),
     [
-        (BIRTH, "all", "all cases", "全部病例"),
+        (BIRTH, "all", "all cases", "全部个案"),
         (BIRTH, "plurality=twins", "Number of fetuses: Twins", "胎数：双胎"),
         (
             BIRTH,

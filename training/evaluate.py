@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from feature_store.decision import Promise
+from feature_store.decision_coherence import DAYS
 from feature_store.task import Kind, Task
 from serving.distribution import GroupNames, happened
 from serving.encode import Encoder
@@ -124,8 +126,9 @@ def group_names(encoder: Encoder, matrix: np.ndarray) -> list[tuple[str, ...]]:
 def metrics(task: Task, holdout: Holdout) -> dict[str, float]:
     """Point error, the quality of intervals or sets, and of events, each in one number; see `point_metrics`.
 
-    Besides: unfamiliar, the share of rows marked so. regression: coverage, mean_width, winkler, and of each event what
-    `_event` gives, behind its name. binary, multiclass: set_coverage, mean_set_size. binary: mean_chance.
+    Besides: unfamiliar, the share of rows marked so. regression: coverage, mean_width, winkler, of each event what
+    `_event` gives, behind its name, and where the Task promises what `_promises` gives. binary, multiclass:
+    set_coverage, mean_set_size. binary: mean_chance.
     """
     target, weight = holdout.target, holdout.weight
     out = point_metrics(task.kind, target, holdout.predicted, weight) | {"unfamiliar": mean(holdout.unfamiliar, weight)}
@@ -134,6 +137,8 @@ def metrics(task: Task, holdout: Holdout) -> dict[str, float]:
         chance = {"mean_chance": mean(holdout.value, weight)} if task.kind == "binary" else {}
         return out | chance | {"set_coverage": mean(holdout.covered, weight), "mean_set_size": mean(sizes, weight)}
     out |= _interval_metrics(holdout, task.answers.interval)
+    if isinstance(task.answers.decision, Promise):
+        out |= _promises(holdout, DAYS[task.target.unit])
     for event in task.answers.events:
         facts = _event(happened(event, target), holdout.chance(event.name), weight)
         out |= {f"{event.name}_{name}": value for name, value in facts.items()}
@@ -166,6 +171,14 @@ def _interval_metrics(holdout: Holdout, level: float) -> dict[str, float]:
         "mean_width": mean(high - low, holdout.weight),
         "winkler": mean(high - low + 2 / (1 - level) * miss, holdout.weight),
     }
+
+
+def _promises(holdout: Holdout, a_day: float) -> dict[str, float]:
+    """promise_kept, the share of rows that had ended by the promised day, and promise_days, their mean. a_day: in units
+    of the target."""
+    days = np.array([answer["decision"]["days"] for answer in holdout.answers], dtype=float)
+    kept = holdout.target <= days * a_day
+    return {"promise_kept": mean(kept, holdout.weight), "promise_days": mean(days, holdout.weight)}
 
 
 def by_group(task: Task, holdout: Holdout) -> dict[str, dict[str, float]]:

@@ -25,7 +25,17 @@ IN_UNIT = frozenset({"rmse", "mae", "bias", "mean_width", "winkler"})
 """What is measured in the target's unit."""
 
 SHARES = frozenset(
-    {"accuracy", "balanced_accuracy", "coverage", "set_coverage", "base_rate", "mean_chance", "ece", "ece_by_chance"}
+    {
+        "accuracy",
+        "balanced_accuracy",
+        "coverage",
+        "set_coverage",
+        "base_rate",
+        "mean_chance",
+        "ece",
+        "ece_by_chance",
+        "promise_kept",
+    }
 )
 """What is read as per cent."""
 

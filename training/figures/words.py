@@ -215,7 +215,7 @@ METRICS = {
         "base_rate": "share positive", "mean_chance": "mean chance",
         "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "coverage": "coverage",
         "mean_width": "interval width", "set_coverage": "set coverage", "mean_set_size": "classes in the set",
-        "winkler": "Winkler score", "n": "n",
+        "winkler": "Winkler score", "promise_kept": "promises kept", "promise_days": "mean days promised", "n": "n",
     },
     "zh": {
         "rmse": "RMSE", "mae": "MAE", "r2": "R²", "bias": "偏差", "auc": "AUC", "log_loss": "对数损失",
@@ -226,7 +226,7 @@ METRICS = {
         "mean_chance": "平均概率",
         "balanced_accuracy": "平衡准确率", "macro_f1": "宏平均 F1", "coverage": "覆盖率",
         "mean_width": "区间宽度", "set_coverage": "集合覆盖率", "mean_set_size": "集合中的类别数",
-        "winkler": "Winkler 分数", "n": "n",
+        "winkler": "Winkler 分数", "promise_kept": "承诺兑现率", "promise_days": "平均承诺天数", "n": "n",
     },
 }  # fmt: skip
 """By language: the measures' names."""
