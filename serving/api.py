@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feature_store.errors import TooLarge
-from serving import auth, exposition, outcomes, problems, request, schema
+from serving import auth, exposition, job_metrics, outcomes, problems, request, schema
 from serving.champions import Champions
 from serving.explaining import Explaining
 from serving.journal import Entry, Journal
@@ -180,10 +180,12 @@ async def readyz(incoming: Request) -> Response:
 
 
 async def metrics(incoming: Request) -> Response:
-    """What is watched, in Prometheus's text format: of answers at most a minute old, of versions as it is now."""
-    here = answering(incoming)
-    found = await here.metrics.text(here.champions.all()), await asyncio.to_thread(here.champions.metrics)
-    return Response(b"".join(found), media_type=exposition.MEDIA_TYPE)
+    """What is watched, in Prometheus's text format: of answers at most a minute old, of all else as it is now."""
+    here, state = answering(incoming), incoming.app.state
+    watched = await here.metrics.text(here.champions.all())
+    jobs = await asyncio.to_thread(job_metrics.families, state.settings.jobs)
+    now = [*await asyncio.to_thread(here.champions.metrics), *jobs, *state.meter.families()]
+    return Response(watched + exposition.text(now), media_type=exposition.MEDIA_TYPE)
 
 
 async def openapi(incoming: Request) -> Response:

@@ -19,9 +19,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from feature_store.errors import ForeignSite, GancaoError, KeyMissing, KeyRefused, NotAllowed, TooLarge, TooOften
 from feature_store.settings import Settings
-from serving import problems, reach, requestlog, sessions, signin_page
+from serving import noted, problems, reach, sessions, signin_page
 from serving.keyring import Keyring
-from serving.log import log
 from serving.scopes import ANYONE, NOBODY, Caller, Rule, rules_of
 from serving.throttle import Throttle
 from serving.tokens import Tokens
@@ -125,12 +124,12 @@ class Guard:
             if method not in _SAFE:
                 _refuse_foreign(sent)
             scope[_CALLER] = found = await self._who(scope, sent, rule)
-            requestlog.asked_with(found.id or None)
+            noted.asked_with(found.id or None)
             if found.csrf and method not in _SAFE:
                 receive = await self._own_form(scope, receive, found)
         except GancaoError as error:
             if isinstance(error, KeyRefused):
-                log("key_refused", why=error.why, key=error.key)
+                noted.log("key_refused", why=error.why, key=error.key)
             if rule.door != "page" or b"authorization" in sent:
                 raise
             page = signin_page.shown(Request(scope), problems.document(error)["status"], error)

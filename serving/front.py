@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from serving import problems, requestlog
+from serving import noted, problems
 from serving.admission import Admission
-from serving.requestlog import Note, RequestLog
+from serving.noted import Note
+from serving.requestlog import RequestLog
 
 NEVER_TURNED_AWAY = frozenset({"/livez", "/readyz", "/metrics"})
 """Whoever watches must be answered above all when there is too much to do."""
@@ -41,16 +42,15 @@ class Front:
                 self._told.write()
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-        note = requestlog.begin(scope["method"], given)
+        note = noted.begin(scope["method"], given)
         path = scope["path"]
         free = path in NEVER_TURNED_AWAY or path.endswith("/jobs")  # jobs are limited by their own queue
         if not free and self._admission.full:
             await self._turn_away(note, send)
             return
         await self._answer(note, free, scope, receive, send)
-        if not path.startswith(_QUIET):
-            note.route = getattr(scope.get("route"), "path", None)  # the pattern: in an address may stand anything
-            self._told.ended(note)
+        note.route = getattr(scope.get("route"), "path", None)  # the pattern: in an address may stand anything
+        self._told.ended(note, path.startswith(_QUIET))
 
     async def _answer(self, note: Note, free: bool, scope: Any, receive: Any, send: Any) -> None:
         admission, inside, request_id = self._admission, False, (b"x-request-id", note.request_id.encode())
@@ -87,6 +87,7 @@ class Front:
                 admission.leave()
 
     async def _turn_away(self, note: Note, send: Any) -> None:
+        self._admission.turned_away()
         self._told.refused(503)
         headers = [*self._refused_headers, (b"x-request-id", note.request_id.encode())]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
