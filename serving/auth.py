@@ -52,6 +52,7 @@ class Access:
         self.keys = Keyring(settings.keys)
         self.max_body_bytes = settings.max_body_bytes
         self._open, self._always = settings.open, reach.asks_always(settings)
+        self.names = reach.Names(settings)
         self._throttle = Throttle(settings.requests_a_minute)
         self._tokens = Tokens(settings) if settings.oidc_issuer and not settings.open else None
 
@@ -138,10 +139,11 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _who(self, scope: Any, sent: Mapping[bytes, bytes], rule: Rule) -> Caller:
-        """Who asks, and may. Raises KeyMissing, KeyRefused, NotAllowed, TooOften, KeysUnreadable."""
+        """Who asks, and may. Raises KeyMissing, KeyRefused, NotAllowed, StrangeHost, TooOften, KeysUnreadable."""
         if rule.who == "anyone" and rule.door == "key":
             return NOBODY
         if not self._access.asks():
+            self._access.names.refuse_strange(sent.get(b"host"))
             return ANYONE
         try:
             found = await self._shown(scope, sent, rule)

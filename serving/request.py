@@ -150,9 +150,7 @@ def check(task: Task, rows: list[Any]) -> list[RowError]:
 def _faults(task: Task, row: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     known = task.by_name
     strange = ((place, name) for place, name in enumerate(row, 1) if name not in known)
-    out = [
-        ("", "unknown_field", unknown(place, name, known, task.task)) for place, name in islice(strange, MAX_ERRORS)
-    ]
+    out = [("", "unknown_field", unknown(place, name, known, task.task)) for place, name in islice(strange, MAX_ERRORS)]
     for name, field in known.items():
         value = row.get(name)
         if value is None:

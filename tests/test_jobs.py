@@ -338,7 +338,7 @@ def test_a_worker_does_not_hold_what_is_uploaded(tmp_path):
 def test_an_upload_that_ends_too_early_leaves_nothing(house):
     address = house.base.removeprefix("http://").split(":")
     with socket.create_connection((address[0], int(address[1]))) as connection:
-        head = f"POST {JOBS} HTTP/1.1\r\nHost: x\r\nContent-Type: {CSV}\r\nContent-Length: 1000000\r\n\r\n"
+        head = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CSV}\r\nContent-Length: 1000000\r\n\r\n"
         connection.sendall(head.encode() + b"size,stock,price\n1,2,3\n")
     jobs = house.log.parent / "jobs"
     until(lambda: not list(jobs.glob(".new-*")), 30, lambda: "the upload is still there")
