@@ -13,12 +13,12 @@ from tests.keyed import bearer
 from tests.test_jobs import made
 
 OURS = [
-    "localhost", "localhost:8000", "LOCALHOST:1", "gancao.localhost:8000", "127.0.0.1", "127.0.0.1:8000", "127.9.9.9:80",
-    "[::1]", "[::1]:8000", "192.168.1.7:8000",
+    "localhost", "localhost:8000", "LOCALHOST:1", "gancao.localhost:8000", "127.0.0.1", "127.0.0.1:8000",
+    "127.9.9.9:80", "[::1]", "[::1]:8000", "192.168.1.7:8000",
 ]  # fmt: skip
 STRANGE = [
-    "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "notlocalhost", "", ":8000",
-    "[evil.example]:8000", "127.0.0.1@evil.example", "\xff", "2130706433", "0x7f.1",
+    "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "notlocalhost", "",
+    ":8000", "[evil.example]:8000", "127.0.0.1@evil.example", "\xff", "2130706433", "0x7f.1",
 ]  # fmt: skip
 
 
