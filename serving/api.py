@@ -60,9 +60,17 @@ class Answering:
         self.shadow.close()
         self.journal.close()
 
+    def decode(self, predictor: Predictor, body: bytes, explain: bool = False) -> request.Asked:
+        """What a body asks for (`Reader.read`)."""
+        return predictor.reader.read(body, explain)
+
+    def predict(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Answers at the level of today. rows: validated."""
+        return predictor.answer(rows, self.champions.level(predictor))
+
     async def answer(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers with their `prediction_id`s, already in the journal unless the Task is async. rows: validated."""
-        answered = predictor.answer(rows, self.champions.level(predictor))
+        answered = self.predict(predictor, rows)
         answers = [{"prediction_id": uuid.uuid4().hex, **answer} for answer in answered]
         task, version = predictor.task.task, predictor.version
         entries = [
@@ -105,7 +113,7 @@ async def predict(incoming: Request) -> Response:
 async def predicted(here: Answering, task: str, incoming: Request) -> bytes:
     """The document of answers to the rows of a body. Raises what the predict route turns into problems."""
     published, predictor = here.champions.served(task)
-    asked = predictor.reader.read(await here.json_body(incoming))
+    asked = here.decode(predictor, await here.json_body(incoming))
     reasons = await here.explaining.explain(published, asked.rows) if asked.explain else []
     answers = await here.answer(predictor, asked.rows)
     for answer, explanation in zip(answers, reasons, strict=False):
@@ -117,7 +125,7 @@ async def explain(incoming: Request) -> Response:
     """What each field adds to the answers of 1 to 50 rows. Nothing is journaled: no answer is given."""
     here = answering(incoming)
     published, predictor = here.champions.served(incoming.path_params["task"])
-    asked = predictor.reader.read(await here.json_body(incoming), explain=True)
+    asked = here.decode(predictor, await here.json_body(incoming), explain=True)
     answers = await here.explaining.explain(published, asked.rows)
     return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
 

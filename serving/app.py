@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, auth, job_api, noted, outcome_pages, pages, problems, protocol, signin
+from serving import api, auth, job_api, noted, outcome_pages, pages, problems, protocol, signin, traces
 from serving.admission import Admission
 from serving.api import Answering
 from serving.champions import Champions
@@ -31,6 +32,7 @@ from serving.meter import Meter
 from serving.requestlog import RequestLog
 from serving.shadow import Shadow
 from serving.short_way import ShortWay
+from serving.traces import Traces
 
 SWITCH_S = 0.0005
 """How long the event loop may wait for Python's lock while an explanation holds it. A request takes it several times on
@@ -139,9 +141,12 @@ def main() -> None:
     meter = Meter(shared, number, settings.workers)
     sys.setswitchinterval(SWITCH_S)
     told = RequestLog(settings.log_requests, meter)
+    app, tracing = build(settings, meter), Traces() if traces.wanted(os.environ) else None
+    if tracing is not None:
+        tracing.watch(app.state.answering)
     limits = protocol.Limits(**{name: getattr(settings, name) for name in protocol.Limits._fields})
     config = uvicorn.Config(
-        Front(build(settings, meter), Admission(settings.max_in_flight, meter), told),
+        Front(app, Admission(settings.max_in_flight, meter), told, tracing),
         loop="uvloop",
         http=protocol.within(limits, told),
         ws="none",
@@ -152,6 +157,8 @@ def main() -> None:
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
     protocol.Server(config).run(sockets=[socket.socket(fileno=listener)])
+    if tracing is not None:
+        tracing.close()
 
 
 if __name__ == "__main__":

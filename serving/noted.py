@@ -27,6 +27,7 @@ class Note:
     version: str | None = None
     key: str | None = None
     problem: str | None = None
+    trace_id: str | None = None
     status: int = 0
     began: float = field(default_factory=monotonic)
 

@@ -47,6 +47,7 @@ class RequestLog:
                 status=note.status,
                 duration_ms=round(seconds * 1000, 2),
                 worker=os.getpid(),
+                **({} if note.trace_id is None else {"trace_id": note.trace_id}),
             )
         )
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from feature_store.errors import Usage
 from feature_store.settings import PREFIX, Settings
-from serving import door, meter, reach
+from serving import door, meter, reach, traces
 from serving.log import log
 
 RESTART_S = (0.1, 0.5, 2.0, 10.0)
@@ -24,6 +24,7 @@ RESTART_S = (0.1, 0.5, 2.0, 10.0)
 def listen(settings: Settings) -> socket.socket:
     """The listening socket. Raises Usage when the address is taken, or open to others without a key or a word."""
     reach.refuse_unfit(settings)
+    traces.refuse_unfit(os.environ)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

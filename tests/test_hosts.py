@@ -22,11 +22,11 @@ STRANGE = [
 ]  # fmt: skip
 
 
-def takes(host: str | None, **settings: object) -> bool:
+def takes(asked: str | None, **settings: object) -> bool:
     try:
-        Names(Settings.model_validate(settings)).refuse_strange(None if host is None else host.encode("latin-1"))
+        Names(Settings.model_validate(settings)).refuse_strange(None if asked is None else asked.encode("latin-1"))
     except StrangeHost as error:
-        assert not host or host not in str(error)
+        assert not asked or asked not in str(error)
         return False
     return True
 
