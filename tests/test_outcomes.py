@@ -187,7 +187,7 @@ def test_what_can_not_be_is_refused_with_its_reason_and_never_repeated(clinic, h
     [
         (b'{"outcomes": []}', 400, "1 to 1000"),
         (b'{"rows": []}', 400, "list of outcomes"),
-        (b'{"outcomes": [{}], "explain": false}', 400, "explain"),
+        (b'{"outcomes": [{}], "explain": false}', 400, "Key 2 of the body"),
         (b'{"outcomes": [{"value": NaN}]}', 400, "NaN"),
         (b'{"outcomes": ' + json.dumps([{"value": 1}] * 1001).encode() + b"}", 413, "1001 outcomes"),
     ],
