@@ -22,9 +22,15 @@ from feature_store import offline
 from feature_store.errors import GancaoError, TableMissing
 from feature_store.settings import Settings
 from feature_store.task import Task
+from serving import keys, reach
 from serving.serve import listen, variables
 from training.track import open_registry
 from training.train import train
+
+KEY_S = 3600
+SIGN_IN = """This home has keys, so every page asks for one.
+  Sign in at {}/login with a key of yours, or make one:
+  gancao keys create --name "me" --scopes predict,outcome,read --expires 12h"""
 
 
 def demo(settings: Settings, once: bool, budget: str, mlflow_port: int, console: Console) -> Outcome:
@@ -44,8 +50,9 @@ def demo(settings: Settings, once: bool, budget: str, mlflow_port: int, console:
     console.print(in_words(trained))
     if not trained.promoted:
         console.print(f"Version {version}, the champion of an earlier demo, goes on answering.")
-    with _running(settings, mlflow_port, name, version) as base:
+    with own_key(settings) as headers, running(settings, name, version, headers) as base, _pages(settings, mlflow_port):
         links = {
+            **({"login": f"{base}/login"} if headers else {}),
             "form": f"{base}/form/{name}",
             "form_zh": f"{base}/form/{name}?lang=zh",
             "docs": f"{base}/docs",
@@ -56,14 +63,32 @@ def demo(settings: Settings, once: bool, budget: str, mlflow_port: int, console:
             console.print(f"MLflow's pages did not start on port {mlflow_port}; gancao ui --port N shows them.")
         for key, link in links.items():
             console.print(f"  {key:8} {link}", highlight=False)
+        if headers:
+            console.print(SIGN_IN.format(base), highlight=False)
         if not once:
             console.print("Serving. Ctrl-C stops it.")
             _wait_forever()
             return {"links": links}, "Stopped."
-        request = _example(base)
-        answer = _ask(f"{base}/v1/{name}/predict", request)
+        request = _example(base, headers)
+        answer = _ask(f"{base}/v1/{name}/predict", headers, request)
     shown = f"Asked   {json.dumps(request)}\nAnswer  {_answer(task, answer)}"
     return {"links": links, "request": request, "response": answer, "trained": trained.to_json()}, shown
+
+
+@contextmanager
+def own_key(settings: Settings) -> Iterator[dict[str, str]]:
+    """The headers by which the demo asks its own server: a key that ends with it, or none where none is asked for.
+
+    Raises KeysUnreadable.
+    """
+    if settings.open or not (reach.asks_always(settings) or keys.listed(settings.keys)):
+        yield {}
+        return
+    key, words = keys.create(settings.keys, name="gancao demo", scopes=("predict", "read"), life_s=KEY_S)
+    try:
+        yield {"Authorization": f"Bearer {words}"}
+    finally:
+        keys.revoke(settings.keys, key.id)
 
 
 def _answer(task: Task, document: dict[str, Any]) -> str:
@@ -80,33 +105,45 @@ def _answer(task: Task, document: dict[str, Any]) -> str:
     )
 
 
-def _example(base: str) -> dict[str, Any]:
+def _example(base: str, headers: dict[str, str]) -> dict[str, Any]:
     """The request that the server's own documentation shows."""
-    with urllib.request.urlopen(f"{base}/openapi.json", timeout=10) as response:  # noqa: S310 - our own address
-        schemas = json.load(response)["components"]["schemas"]
-    request: dict[str, Any] = schemas["BirthWeightRequest"]["examples"][0]
-    return request
+    request: dict[str, Any] = _ask(f"{base}/openapi.json", headers)["components"]["schemas"]["BirthWeightRequest"]
+    example: dict[str, Any] = request["examples"][0]
+    return example
 
 
 @contextmanager
-def _running(settings: Settings, mlflow_port: int, task: str, version: str) -> Iterator[str]:
-    """The server and MLflow's pages beside it; gives the server's address when it answers with that version."""
+def running(settings: Settings, task: str, version: str, headers: dict[str, str]) -> Iterator[str]:
+    """The server; gives its address when it answers with that version. headers: to ask it with.
+
+    Raises GancaoError when it does not get ready.
+    """
     base = f"http://{settings.host}:{settings.port}"
     environment = {**os.environ, **variables(settings)}
     server = subprocess.Popen([sys.executable, "-m", "experiments.cli", "serve"], env=environment, stdout=sys.stderr)
-    pages = subprocess.Popen(ui_command(settings, mlflow_port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        if (
-            not _wait(lambda: _serves(base, task, version) or server.poll() is not None, 90)
-            or server.poll() is not None
-        ):
+    with _ended(server):
+        ready = _wait(lambda: _serves(base, task, version, headers) or server.poll() is not None, 90)
+        if not ready or server.poll() is not None:
             raise GancaoError(f"The server at {base} did not get ready. Its log above says why.")
         yield base
+
+
+@contextmanager
+def _pages(settings: Settings, port: int) -> Iterator[None]:
+    """MLflow's pages."""
+    quiet = subprocess.DEVNULL
+    with _ended(subprocess.Popen(ui_command(settings, port), stdout=quiet, stderr=quiet)):
+        yield
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Ends the process afterwards."""
+    try:
+        yield
     finally:
-        for process in (server, pages):
-            process.terminate()
-        for process in (server, pages):
-            process.wait(30)
+        process.terminate()
+        process.wait(30)
 
 
 def _wait(look: Callable[[], bool], seconds: float) -> bool:
@@ -119,10 +156,9 @@ def _wait(look: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _serves(base: str, task: str, version: str) -> bool:
+def _serves(base: str, task: str, version: str, headers: dict[str, str]) -> bool:
     try:
-        with urllib.request.urlopen(f"{base}/v1/{task}", timeout=2) as response:  # noqa: S310 - our own address
-            return bool(json.load(response)["version"] == version)
+        return bool(_ask(f"{base}/v1/{task}", headers, timeout_s=2)["version"] == version)
     except OSError:
         return False
 
@@ -135,9 +171,13 @@ def _ready(url: str) -> bool:
         return False
 
 
-def _ask(url: str, document: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - our own address
+def _ask(
+    url: str, headers: dict[str, str], document: dict[str, Any] | None = None, timeout_s: float = 10
+) -> dict[str, Any]:
+    """The JSON that is answered to a GET, or to a POST of the document."""
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(url, body, {**headers, "Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310 - our own address
         answer: dict[str, Any] = json.load(response)
     return answer
 

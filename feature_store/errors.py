@@ -159,6 +159,10 @@ class ForeignSite(GancaoError):
     """A browser was made to send this by another site, or by a page of another session."""
 
 
+class StrangeHost(GancaoError):
+    """A request by a name that is not this server's: a page whose name leads here only for the moment, say."""
+
+
 class TooOften(GancaoError):
     """More requests a minute than a key may make. wait_s: whole seconds until the next one may be made."""
 

@@ -27,6 +27,9 @@ class Settings(Frozen):
     host: str = Field(default="127.0.0.1", description="Address to serve on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to serve on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=64, description="Worker processes that answer.")
+    hosts: str = Field(
+        default="", description="Names besides localhost by which a server without keys is asked; with commas between."
+    )
     open: bool = Field(default=False, description="Ask nobody for a key: serve anyone who reaches the port.")
     poll_s: float = Field(default=2.0, gt=0, le=60, description="Seconds between looks at the registry.")
     max_body_bytes: int = Field(default=1_000_000, ge=1000, description="Largest request body that is read.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from serving.meter import IN_FLIGHT, REFUSALS, TURNED_AWAY, Meter
 from serving.problems import Busy
 
 TURN_S = 0.02
@@ -14,8 +15,10 @@ TURN_S = 0.02
 class Admission:
     """At most `most` requests between their last byte and the first of their answer. One a worker."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, meter: Meter | None = None) -> None:
+        """meter: what it counts in, None for one of its own."""
         self._most, self._turn_ends, self.open = most, 0.0, 0
+        self._meter = meter or Meter()
 
     @property
     def full(self) -> bool:
@@ -25,12 +28,20 @@ class Admission:
     def enter(self) -> None:
         """Raises Busy when it is full; whoever enters leaves."""
         if self.full:
+            self._meter.add(TURNED_AWAY)
             raise Busy(self.refusal)
         self.open += 1
+        self._meter.put(IN_FLIGHT, self.open)
 
     def leave(self) -> None:
         """Make room."""
         self.open -= 1
+        self._meter.put(IN_FLIGHT, self.open)
+
+    def turned_away(self) -> None:
+        """Count one who found it full and was told so at once."""
+        self._meter.add(TURNED_AWAY)
+        self._meter.add(REFUSALS, ("503", "busy"))
 
     @property
     def refusal(self) -> str:

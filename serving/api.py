@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feature_store.errors import TooLarge
-from serving import auth, exposition, outcomes, problems, request, schema
+from serving import auth, exposition, job_metrics, outcomes, problems, request, schema
 from serving.champions import Champions
 from serving.explaining import Explaining
 from serving.journal import Entry, Journal
@@ -60,9 +60,17 @@ class Answering:
         self.shadow.close()
         self.journal.close()
 
+    def decode(self, predictor: Predictor, body: bytes, explain: bool = False) -> request.Asked:
+        """What a body asks for (`Reader.read`)."""
+        return predictor.reader.read(body, explain)
+
+    def predict(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Answers at the level of today. rows: validated."""
+        return predictor.answer(rows, self.champions.level(predictor))
+
     async def answer(self, predictor: Predictor, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers with their `prediction_id`s, already in the journal unless the Task is async. rows: validated."""
-        answered = predictor.answer(rows, self.champions.level(predictor))
+        answered = self.predict(predictor, rows)
         answers = [{"prediction_id": uuid.uuid4().hex, **answer} for answer in answered]
         task, version = predictor.task.task, predictor.version
         entries = [
@@ -105,7 +113,7 @@ async def predict(incoming: Request) -> Response:
 async def predicted(here: Answering, task: str, incoming: Request) -> bytes:
     """The document of answers to the rows of a body. Raises what the predict route turns into problems."""
     published, predictor = here.champions.served(task)
-    asked = predictor.reader.read(await here.json_body(incoming))
+    asked = here.decode(predictor, await here.json_body(incoming))
     reasons = await here.explaining.explain(published, asked.rows) if asked.explain else []
     answers = await here.answer(predictor, asked.rows)
     for answer, explanation in zip(answers, reasons, strict=False):
@@ -117,7 +125,7 @@ async def explain(incoming: Request) -> Response:
     """What each field adds to the answers of 1 to 50 rows. Nothing is journaled: no answer is given."""
     here = answering(incoming)
     published, predictor = here.champions.served(incoming.path_params["task"])
-    asked = predictor.reader.read(await here.json_body(incoming), explain=True)
+    asked = here.decode(predictor, await here.json_body(incoming), explain=True)
     answers = await here.explaining.explain(published, asked.rows)
     return _answer({"task": predictor.task.task, "version": predictor.version, "answers": answers})
 
@@ -180,10 +188,12 @@ async def readyz(incoming: Request) -> Response:
 
 
 async def metrics(incoming: Request) -> Response:
-    """What is watched, in Prometheus's text format: of answers at most a minute old, of versions as it is now."""
-    here = answering(incoming)
-    found = await here.metrics.text(here.champions.all()), await asyncio.to_thread(here.champions.metrics)
-    return Response(b"".join(found), media_type=exposition.MEDIA_TYPE)
+    """What is watched, in Prometheus's text format: of answers at most a minute old, of all else as it is now."""
+    here, state = answering(incoming), incoming.app.state
+    watched = await here.metrics.text(here.champions.all())
+    jobs = await asyncio.to_thread(job_metrics.families, state.settings.jobs)
+    now = [*await asyncio.to_thread(here.champions.metrics), *jobs, *state.meter.families()]
+    return Response(watched + exposition.text(now), media_type=exposition.MEDIA_TYPE)
 
 
 async def openapi(incoming: Request) -> Response:

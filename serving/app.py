@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,16 +22,17 @@ from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, auth, job_api, outcome_pages, pages, problems, protocol, signin
+from serving import api, auth, job_api, noted, outcome_pages, pages, problems, protocol, signin, traces
 from serving.admission import Admission
 from serving.api import Answering
 from serving.champions import Champions
 from serving.front import Front
 from serving.journal import Journal
-from serving.log import log
+from serving.meter import Meter
 from serving.requestlog import RequestLog
 from serving.shadow import Shadow
 from serving.short_way import ShortWay
+from serving.traces import Traces
 
 SWITCH_S = 0.0005
 """How long the event loop may wait for Python's lock while an explanation holds it. A request takes it several times on
@@ -48,11 +50,12 @@ _STATIC = (b"cache-control", b"public, max-age=31536000, immutable")
 _App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def build(settings: Settings) -> Starlette:
-    """The application of one worker."""
+def build(settings: Settings, meter: Meter | None = None) -> Starlette:
+    """The application of one worker. meter: what it counts in, None for one of its own."""
+    meter = meter or Meter()
     access = auth.Access(settings)
     shadow = Shadow(settings.cache, settings.shadows, settings.shadow)
-    champions, journal = Champions(settings.cache, settings.journal, settings.shadows), Journal(settings.journal)
+    champions, journal = Champions(settings.cache, settings.journal, settings.shadows), Journal(settings.journal, meter)
     answering = Answering(champions, journal, shadow, settings.max_body_bytes)
 
     @asynccontextmanager
@@ -75,6 +78,7 @@ def build(settings: Settings) -> Starlette:
         lifespan=life,
     )
     app.state.answering, app.state.access, app.state.settings = answering, access, settings
+    app.state.meter = meter
     return app
 
 
@@ -125,18 +129,24 @@ async def _crash(incoming: Request, error: Exception) -> Response:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     place = f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last is not None else ""
-    log("internal_error", kind=type(error).__name__, place=place)
+    noted.log("internal_error", kind=type(error).__name__, place=place)
     return problems.plain(500, "Something went wrong here", "This is a fault of the server, not of the request.")
 
 
 def main() -> None:
-    """`python -m serving.app FD`: serve on an inherited socket; settings come from GANCAO_* variables."""
+    """`python -m serving.app FD METER NUMBER`: the worker of that number, on an inherited socket and with the memory
+    of the meter; settings come from GANCAO_* variables."""
     settings = from_environment()
+    listener, shared, number = map(int, sys.argv[1:])
+    meter = Meter(shared, number, settings.workers)
     sys.setswitchinterval(SWITCH_S)
-    told = RequestLog(settings.log_requests)
+    told = RequestLog(settings.log_requests, meter)
+    app, tracing = build(settings, meter), Traces() if traces.wanted(os.environ) else None
+    if tracing is not None:
+        tracing.watch(app.state.answering)
     limits = protocol.Limits(**{name: getattr(settings, name) for name in protocol.Limits._fields})
     config = uvicorn.Config(
-        Front(build(settings), Admission(settings.max_in_flight), told),
+        Front(app, Admission(settings.max_in_flight, meter), told, tracing),
         loop="uvloop",
         http=protocol.within(limits, told),
         ws="none",
@@ -146,7 +156,9 @@ def main() -> None:
         timeout_keep_alive=max(1, round(settings.idle_timeout_s)),
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
-    protocol.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    protocol.Server(config).run(sockets=[socket.socket(fileno=listener)])
+    if tracing is not None:
+        tracing.close()
 
 
 if __name__ == "__main__":

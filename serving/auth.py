@@ -19,9 +19,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from feature_store.errors import ForeignSite, GancaoError, KeyMissing, KeyRefused, NotAllowed, TooLarge, TooOften
 from feature_store.settings import Settings
-from serving import problems, reach, requestlog, sessions, signin_page
+from serving import noted, problems, reach, sessions, signin_page
 from serving.keyring import Keyring
-from serving.log import log
 from serving.scopes import ANYONE, NOBODY, Caller, Rule, rules_of
 from serving.throttle import Throttle
 from serving.tokens import Tokens
@@ -53,6 +52,7 @@ class Access:
         self.keys = Keyring(settings.keys)
         self.max_body_bytes = settings.max_body_bytes
         self._open, self._always = settings.open, reach.asks_always(settings)
+        self.names = reach.Names(settings)
         self._throttle = Throttle(settings.requests_a_minute)
         self._tokens = Tokens(settings) if settings.oidc_issuer and not settings.open else None
 
@@ -125,12 +125,12 @@ class Guard:
             if method not in _SAFE:
                 _refuse_foreign(sent)
             scope[_CALLER] = found = await self._who(scope, sent, rule)
-            requestlog.asked_with(found.id or None)
+            noted.asked_with(found.id or None)
             if found.csrf and method not in _SAFE:
                 receive = await self._own_form(scope, receive, found)
         except GancaoError as error:
             if isinstance(error, KeyRefused):
-                log("key_refused", why=error.why, key=error.key)
+                noted.log("key_refused", why=error.why, key=error.key)
             if rule.door != "page" or b"authorization" in sent:
                 raise
             page = signin_page.shown(Request(scope), problems.document(error)["status"], error)
@@ -139,10 +139,11 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _who(self, scope: Any, sent: Mapping[bytes, bytes], rule: Rule) -> Caller:
-        """Who asks, and may. Raises KeyMissing, KeyRefused, NotAllowed, TooOften, KeysUnreadable."""
+        """Who asks, and may. Raises KeyMissing, KeyRefused, NotAllowed, StrangeHost, TooOften, KeysUnreadable."""
         if rule.who == "anyone" and rule.door == "key":
             return NOBODY
         if not self._access.asks():
+            self._access.names.refuse_strange(sent.get(b"host"))
             return ANYONE
         try:
             found = await self._shown(scope, sent, rule)

@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from feature_store.errors import BundleRefused, JournalFull, UnknownTask
-from serving import cache, predictor, recall, requestlog, version_metrics
+from serving import cache, noted, predictor, recall, version_metrics
 from serving.cache import Published
+from serving.exposition import Family
 from serving.log import log
 from serving.predictor import Predictor
 from serving.problems import NotReady
@@ -37,7 +38,7 @@ class Champions:
         """What answers now and where it lies in the cache. Raises as `get` does."""
         found = self._now.get(task)
         if found is not None:
-            requestlog.answered_by(task, found[1].version)
+            noted.answered_by(task, found[1].version)
             return found
         if not self._now:
             raise NotReady("No model is ready. Train one: gancao train TASK --promote; it is served within seconds.")
@@ -68,9 +69,9 @@ class Champions:
             "registry": registry,
         }
 
-    def metrics(self) -> bytes:
+    def metrics(self) -> list[Family]:
         """What `/metrics` says of versions; reads files."""
-        return version_metrics.text(self._root, self._shadows, [(p.task.task, p.version) for p in self.all()])
+        return version_metrics.families(self._root, self._shadows, [(p.task.task, p.version) for p in self.all()])
 
     async def look(self) -> None:
         """Load what the cache has new, and read the working levels.

@@ -39,6 +39,8 @@ class Counts:
         self._last = {"answers": 0, "outcomes": 0}
         self._rotation = 0
         self._counted: _Counters = _none()
+        self.lost: Counter[str] = Counter()
+        """By task, answers that were lost, as the journal notes; of all its years, since notes do not move."""
 
     @property
     def answers(self) -> Counter[tuple[str, ...]]:
@@ -63,6 +65,9 @@ class Counts:
             anew = rotation != self._rotation
             counted = _moved(connection) if anew else self._counted
             last = {"answers": 0, "outcomes": 0} if anew else self._last
+            lost = Counter[str]()
+            for _, note in chain.notes(connection, "lost"):
+                lost[note["task"]] += note["answers"] if note["at_us"] < until_us else 0
             new = _span(connection, "answers", "at_us", last["answers"], until_us)
             told = _span(connection, "outcomes", _KEPT, last["outcomes"], until_us)
             found = [(name, connection.execute(query, span).fetchall()) for name, query, span in (
@@ -72,6 +77,7 @@ class Counts:
             )]  # fmt: skip
         # once all is read: a look that fails counts nothing
         self._last, self._rotation, self._counted = {"answers": new[1], "outcomes": told[1]}, rotation, counted
+        self.lost = lost
         for name, rows in found:
             for *key, n in rows:
                 counted[name][tuple(key)] += n

@@ -28,19 +28,44 @@ class Family:
             self.samples.append((labels, value))
 
 
-def text(families: Sequence[Family]) -> bytes:
+@dataclass(frozen=True)
+class Histogram:
+    """One metric of what took how long. bounds: upper ends of the buckets but the last, which has none.
+
+    samples: values of its labels with how many were in each bucket or one before it, and the sum of what they took.
+    """
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...]
+    samples: list[tuple[tuple[str, ...], list[float], float]]
+    kind: Literal["histogram"] = "histogram"
+
+
+def text(families: Sequence[Family | Histogram]) -> bytes:
     """The families that have samples."""
     lines = [line for family in families if family.samples for line in _lines(family)]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _lines(family: Family) -> list[str]:
+def _lines(family: Family | Histogram) -> list[str]:
     told = family.help.replace("\\", "\\\\").replace("\n", "\\n")
     lines = [f"# HELP {family.name} {told}", f"# TYPE {family.name} {family.kind}"]
-    for values, value in family.samples:
-        pairs = ",".join(f'{name}="{_escaped(one)}"' for name, one in zip(family.labels, values, strict=True))
-        lines.append(f"{family.name}{{{pairs}}} {value:.17g}" if pairs else f"{family.name} {value:.17g}")
+    if isinstance(family, Family):
+        return lines + [_line(family.name, family.labels, values, value) for values, value in family.samples]
+    ends = [*(f"{bound:g}" for bound in family.bounds), "+Inf"]
+    for values, counts, total in family.samples:
+        for end, count in zip(ends, counts, strict=True):
+            lines.append(_line(f"{family.name}_bucket", (*family.labels, "le"), (*values, end), count))
+        lines.append(_line(f"{family.name}_sum", family.labels, values, total))
+        lines.append(_line(f"{family.name}_count", family.labels, values, counts[-1]))
     return lines
+
+
+def _line(name: str, labels: tuple[str, ...], values: tuple[str, ...], value: float) -> str:
+    pairs = ",".join(f'{label}="{_escaped(one)}"' for label, one in zip(labels, values, strict=True))
+    return f"{name}{{{pairs}}} {value:.17g}" if pairs else f"{name} {value:.17g}"
 
 
 def _escaped(value: str) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
-from serving import problems, requestlog
+from serving import noted, problems
 from serving.admission import Admission
-from serving.requestlog import Note, RequestLog
+from serving.noted import Note
+from serving.requestlog import RequestLog
+from serving.traces import Traces
 
 NEVER_TURNED_AWAY = frozenset({"/livez", "/readyz", "/metrics"})
 """Whoever watches must be answered above all when there is too much to do."""
@@ -21,8 +23,8 @@ class Front:
     """ASGI around ASGI. A request counts as open from its last byte to the first of its answer: whoever sends or
     reads slowly takes nobody's place."""
 
-    def __init__(self, app: Any, admission: Admission, told: RequestLog) -> None:
-        self._app, self._admission, self._told = app, admission, told
+    def __init__(self, app: Any, admission: Admission, told: RequestLog, traces: Traces | None = None) -> None:
+        self._app, self._admission, self._told, self._traces = app, admission, told, traces
         body = msgspec.json.encode(problems.document(problems.Busy(admission.refusal)))
         self._refused_body = {"type": "http.response.body", "body": body}
         self._refused_headers = [
@@ -41,16 +43,20 @@ class Front:
                 self._told.write()
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-        note = requestlog.begin(scope["method"], given)
+        note = noted.begin(scope["method"], given)
         path = scope["path"]
         free = path in NEVER_TURNED_AWAY or path.endswith("/jobs")  # jobs are limited by their own queue
         if not free and self._admission.full:
             await self._turn_away(note, send)
             return
-        await self._answer(note, free, scope, receive, send)
-        if not path.startswith(_QUIET):
-            note.route = getattr(scope.get("route"), "path", None)  # the pattern: in an address may stand anything
-            self._told.ended(note)
+        quiet = path.startswith(_QUIET)
+        if self._traces is None or quiet:
+            await self._answer(note, free, scope, receive, send)
+        else:
+            parent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+            with self._traces.request(note, parent):
+                await self._answer(note, free, scope, receive, send)
+        self._told.ended(note, quiet)
 
     async def _answer(self, note: Note, free: bool, scope: Any, receive: Any, send: Any) -> None:
         admission, inside, request_id = self._admission, False, (b"x-request-id", note.request_id.encode())
@@ -83,10 +89,12 @@ class Front:
         except Exception:  # noqa: S110  # told by the application already; uvicorn would print it, values and all
             pass
         finally:
+            note.route = getattr(scope.get("route"), "path", None)  # the pattern: in an address may stand anything
             if inside:
                 admission.leave()
 
     async def _turn_away(self, note: Note, send: Any) -> None:
+        self._admission.turned_away()
         self._told.refused(503)
         headers = [*self._refused_headers, (b"x-request-id", note.request_id.encode())]
         await send({"type": "http.response.start", "status": 503, "headers": headers})

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from feature_store.errors import BodyRefused, FormatRefused, JobConflict, JobNotKept, TooLarge, UnknownJob
 from feature_store.settings import Settings
-from serving import formats, job_files
+from serving import auth, formats, job_files, noted
 from serving.api import answering
 from serving.job_files import ENDED, Job
 from serving.problems import Busy
@@ -43,7 +43,8 @@ async def create(incoming: Request) -> Response:
     announced = incoming.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > mine.max_job_bytes:
         raise _too_large(mine)
-    key = job_files.name(predictor.task.task, incoming.headers.get("idempotency-key", ""))
+    owner = auth.caller(incoming.scope).id
+    key = job_files.name(predictor.task.task, owner, incoming.headers.get("idempotency-key", ""))
     await asyncio.to_thread(_room, mine, predictor.task.task, key)
     folder = None
     try:
@@ -51,7 +52,7 @@ async def create(incoming: Request) -> Response:
         size, digest = await _stream(incoming, folder / "input", mine)
         await asyncio.to_thread(job_files.pin, folder, published.folder)
         task, version = predictor.task.task, predictor.version
-        asked = Job(key, task, version, form.name, size, digest, time.time())
+        asked = Job(key, task, version, form.name, size, digest, time.time(), owner)
         job = await asyncio.to_thread(job_files.place, mine.jobs, folder, asked)
     except OSError as error:
         raise JobNotKept(f"The file could not be kept ({error.strerror}). Send it again later.") from None
@@ -72,11 +73,11 @@ async def get(incoming: Request) -> Response:
 
 
 async def every(incoming: Request) -> Response:
-    """The jobs of a task, newest first, without their errors."""
-    mine, task = settings(incoming), incoming.path_params["task"]
+    """The caller's jobs of a task, newest first, without their errors."""
+    mine, task, caller = settings(incoming), incoming.path_params["task"], auth.caller(incoming.scope)
 
     def listed() -> list[dict[str, Any]]:
-        jobs = reversed(job_files.every(mine.jobs, task))
+        jobs = [job for job in reversed(job_files.every(mine.jobs, task)) if caller.owns(job.owner)]
         return [{**job_files.document(mine.jobs, job, mine.job_days), "errors": []} for job in jobs]
 
     jobs = await asyncio.to_thread(listed)
@@ -149,8 +150,13 @@ def _room(mine: Settings, task: str, identity: str) -> None:
 
 
 async def _found(incoming: Request) -> Job:
+    """The job that is asked for. One of another key is none: Raises UnknownJob."""
     task, identity = incoming.path_params["task"], incoming.path_params["id"]
-    return await asyncio.to_thread(job_files.find, settings(incoming).jobs, task, identity)
+    job = await asyncio.to_thread(job_files.find, settings(incoming).jobs, task, identity)
+    if not auth.caller(incoming.scope).owns(job.owner):
+        raise job_files.unknown()
+    noted.answered_by(job.task, job.version)
+    return job
 
 
 def _too_large(mine: Settings) -> TooLarge:

@@ -39,7 +39,10 @@ _TASK, _ID = re.compile(r"[a-z][a-z0-9_]{0,62}"), re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked. digest: SHA-256 of the file; created: seconds since 1970, UTC; format: a name of `formats`."""
+    """What was asked. digest: SHA-256 of the file; created: seconds since 1970, UTC; format: a name of `formats`.
+
+    owner: id of the key that it came with, "" where none was asked for.
+    """
 
     id: str
     task: str
@@ -48,6 +51,7 @@ class Job:
     bytes: int
     digest: str
     created: float
+    owner: str = ""
 
     def folder(self, root: Path) -> Path:
         """Where it lies."""
@@ -73,9 +77,10 @@ class State:
     finished: float | None = None
 
 
-def name(task: str, key: str) -> str:
-    """The id of a job: drawn, or the same for the same Idempotency-Key; key: empty where none was sent."""
-    return hashlib.sha256(f"{task}\0{key}".encode()).hexdigest()[:32] if key else secrets.token_hex(16)
+def name(task: str, owner: str, key: str) -> str:
+    """The id of a job: drawn, or the same for the same owner and Idempotency-Key; key: "" where none was sent."""
+    named = f"{task}\0{owner}\0{key}" if owner else f"{task}\0{key}"  # as they were named before they had owners
+    return hashlib.sha256(named.encode()).hexdigest()[:32] if key else secrets.token_hex(16)
 
 
 def upload(root: Path) -> Path:
@@ -125,7 +130,12 @@ def find(root: Path, task: str, identity: str) -> Job:
         facts = cache.read(root / task / identity / "job.json")
         if facts:
             return Job(**facts)
-    raise UnknownJob("There is no job of that id. It was deleted, its days are over, or it never was; send it again.")
+    raise unknown()
+
+
+def unknown() -> UnknownJob:
+    """What is said of a job that is not there, or not for who asks."""
+    return UnknownJob("There is no job of that id. It was deleted, its days are over, or it never was; send it again.")
 
 
 def every(root: Path, task: str = "*") -> list[Job]:

@@ -25,6 +25,7 @@ from serving import chain, journal_file, levels, recall
 from serving.chain import Chain
 from serving.log import log
 from serving.lost import Lost
+from serving.meter import COMMITS, FAILURES, RECORDS, UNNOTED, Meter
 
 MOST_AT_ONCE = 2000
 
@@ -75,9 +76,12 @@ class _Waiting:
 class Journal:
     """The journal of one worker; several workers share the file."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or makes the file. Raises JournalFull when it can't be written."""
-        self.path = path
+    def __init__(self, path: Path, meter: Meter | None = None) -> None:
+        """Opens or makes the file. meter: what it counts in, None for one of its own.
+
+        Raises JournalFull when it can't be written.
+        """
+        self.path, self._meter = path, meter or Meter()
         self._lost = Lost()
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
@@ -167,10 +171,12 @@ class Journal:
                 results = self._commit(connection, batch)
             except (sqlite3.Error, OSError) as reason:
                 error = str(reason) or type(reason).__name__
+                self._meter.add(FAILURES)
                 _closed(connection)
                 connection = None  # opened anew for the next batch
             for waiting, result in zip(batch, results, strict=True):
                 waiting.done(result, error)
+            self._meter.put(UNNOTED, sum(self._lost.unwritten().values()))
         with suppress(sqlite3.Error, OSError):
             if self._lost.unwritten():
                 connection = connection or journal_file.connect(self.path)
@@ -179,14 +185,17 @@ class Journal:
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> list[Any]:
         """What each job gave, once all is on disk; with them a note of answers that could not be written earlier."""
-        lost = self._lost.unwritten()
+        lost, began = self._lost.unwritten(), time.monotonic()
         with connection:  # rolls back when it fails
             connection.execute("BEGIN IMMEDIATE")
             now = time.time_ns() // 1000  # once the file is ours: what is written later is not earlier
             writing = _Writing(connection, now, Chain(connection))
+            before = writing.chain.number
             for task, n in lost.items():
                 writing.chain.note("lost", {"at_us": now, "task": task, "answers": n})
             results = [waiting.job(writing) for waiting in batch]
+        self._meter.observe(COMMITS, time.monotonic() - began)
+        self._meter.add(RECORDS, n=writing.chain.number - before)
         self._lost.written(lost)
         return results
 

@@ -52,17 +52,21 @@ class Metrics:
             (one.version, monitor.measure(one.task, self._journal, {one.version: one.bundle}, since_us, MOST))
             for one in served
         ]
-        return exposition.text([*_counters(self._counts), *_measured(found)])
+        return exposition.text([*counters(self._counts), *gauges(found)])
 
 
-def _counters(counts: Counts) -> list[Family]:
+def counters(counts: Counts) -> list[Family]:
+    """Counters of the whole journal."""
     answers = Family("gancao_answers_total", "counter", "Answers in the journal.", ("task", "version"))
     outcomes = Family("gancao_outcomes_total", "counter", "Answers whose outcome is known.", ("task", "version"))
     warnings = Family("gancao_warnings_total", "counter", "Warnings given with answers.", ("task", "code", "field"))
+    lost = Family("gancao_answers_lost_total", "counter", "Answers of async tasks that were not kept.", ("task",))
+    for task, n in sorted(counts.lost.items()):
+        lost.add(n or None, task)
     for family, counted in ((answers, counts.answers), (outcomes, counts.outcomes), (warnings, counts.warnings)):
         for labels, n in sorted(counted.items()):
             family.add(n, *labels)
-    return [answers, outcomes, warnings]
+    return [answers, outcomes, warnings, lost]
 
 
 _ERRORS = {
@@ -75,7 +79,7 @@ _ERRORS = {
 }
 
 
-def _measured(found: Sequence[tuple[str, Monitored]]) -> list[Family]:
+def gauges(found: Sequence[tuple[str, Monitored]]) -> list[Family]:
     """Gauges of the tasks. found: with the version that answers."""
     part, event = ("task", "version", "group"), ("task", "event")
     inside = "Share of outcomes inside their interval or set, of the newest outcomes"

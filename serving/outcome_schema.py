@@ -72,7 +72,10 @@ _RESULT = {
     "type": "object",
     "properties": {
         "row": _COUNT,
-        "prediction_id": {**_NULLABLE_TEXT, "description": "As it was sent, or of the answer that the key found."},
+        "prediction_id": {
+            **_NULLABLE_TEXT,
+            "description": "Of the answer that the outcome is of; null where it is refused.",
+        },
         "status": {"type": "string", "enum": ["stored", "unchanged", "corrected", "refused"]},
         "code": {"type": ["string", "null"], "enum": [*CODES, None]},
         "message": _NULLABLE_TEXT,

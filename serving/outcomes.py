@@ -24,7 +24,10 @@ MAX_ID = 100
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one item. status: stored, unchanged, corrected or refused, with code and message then."""
+    """What became of one item. status: stored, unchanged, corrected or refused, with code and message then.
+
+    prediction_id: of the answer that it is of; None where it is refused, for what was sent is not repeated.
+    """
 
     row: int
     prediction_id: str | None
@@ -83,7 +86,7 @@ async def keep(journal: Journal, task: Task, classes: Sequence[str], items: Sequ
     for item, status in zip(wanted, kept, strict=True):
         if status is None:
             text = f"No answer of {task.task} has this id in the journal. Check the id and the task. {where}".rstrip()
-            results[item.row] = Result(item.row, item.prediction_id, "refused", "unknown_prediction", text)
+            results[item.row] = Result(item.row, None, "refused", "unknown_prediction", text)
         else:
             results[item.row] = Result(item.row, item.prediction_id, status)
     for row, result in results.items():
@@ -106,7 +109,6 @@ def _judge(task: Task, target: AnyField, now_us: int, row: int, item: Any) -> _I
         text = 'The item is not an object. Send {"prediction_id": ..., "value": ...}.'
         return Result(row, None, "refused", "wrong_type", text)
     given = item.get("prediction_id")
-    shown = given if isinstance(given, str) and len(given) <= MAX_ID else None
     fault = _of_shape(item) or _of_value(target, item.get("value"))
     if fault is None and given is None:
         fault = _of_key(task, item["key"])
@@ -114,15 +116,14 @@ def _judge(task: Task, target: AnyField, now_us: int, row: int, item: Any) -> _I
     if fault is None and item.get("at_utc") is not None:
         at_us, fault = _moment(item["at_utc"], now_us)
     if fault is not None:
-        return Result(row, shown, "refused", *fault)
+        return Result(row, None, "refused", *fault)
     value = float(item["value"]) if target.type == "number" else item["value"]
-    return _Item(row, json.dumps(value, ensure_ascii=False), at_us, shown or "", item["key"] if given is None else {})
+    return _Item(row, json.dumps(value, ensure_ascii=False), at_us, given or "", item["key"] if given is None else {})
 
 
 def _of_shape(item: Mapping[str, Any]) -> request.Fault | None:
-    if unknown := sorted(set(item) - _KEYS):
-        name = request.shown(unknown[0])
-        return "unknown_field", f"{name} is not part of an outcome. It may hold {', '.join(sorted(_KEYS))}."
+    if place := next((place for place, name in enumerate(item, 1) if name not in _KEYS), 0):
+        return "unknown_field", f"Key {place} is not part of an outcome. It may hold {', '.join(sorted(_KEYS))}."
     given, key = item.get("prediction_id"), item.get("key")
     if (given is None) == (key is None):
         return "required", "Send either the prediction_id of the answer, or a key: {field: value, ...}."
@@ -140,10 +141,10 @@ def _of_value(target: AnyField, value: Any) -> request.Fault | None:
 def _of_key(task: Task, key: Any) -> request.Fault | None:
     if not isinstance(key, dict) or not key:
         return "wrong_type", "key takes an object of fields with their values as they were asked: {field: value, ...}."
-    for name, value in key.items():
+    for place, (name, value) in enumerate(key.items(), 1):
         asked_for = task.by_name.get(name)
         if asked_for is None:
-            return "unknown_field", f"{request.shown(name)} is not a field of {task.task}. Remove or rename it."
+            return "unknown_field", request.unknown(place, name, task.by_name, task.task)
         if value is None:
             return "required", f"{name} is null in the key. Leave it out, or give its value."
         if fault := request.fault(asked_for, value):

@@ -21,11 +21,13 @@ from feature_store.errors import (
     NotAllowed,
     NotExplained,
     RowsRefused,
+    StrangeHost,
     TooLarge,
     TooOften,
     UnknownJob,
     UnknownTask,
 )
+from serving import noted
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "2"
@@ -56,6 +58,7 @@ _KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
     TooLarge: (413, "too-large", "Too large"),
     WrongMediaType: (415, "wrong-media-type", "Not JSON"),
     FormatRefused: (415, "format-refused", "This format is not read here"),
+    StrangeHost: (421, "strange-host", "Not a name of this server"),
     RowsRefused: (422, "rows-refused", "Some values are refused"),
     TooOften: (429, "too-often", "Too many requests"),
     NotReady: (503, "not-ready", "No model yet"),
@@ -67,14 +70,24 @@ _KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
 ITEM_STATUSES = {"unknown_prediction": 404, "no_match": 404, "several_matches": 409}
 """Of one item of a list, by its code; any other that is refused is 422, and one that is not, 200."""
 
+BLANK = "about:blank"
+"""The kind of a problem of HTTP itself."""
+
+REFUSALS = (
+    *((str(status), kind) for status, kind, _ in _KINDS.values()),
+    *((str(status), BLANK) for status in (400, 404, 405, 408, 431, 500, 503)),
+)
+"""Every problem that is told: status and kind."""
+
 STATUSES: dict[int, str] = {}
 for _status, _, _title in _KINDS.values():
     STATUSES[_status] = f"{STATUSES[_status]}, or: {_title.lower()}" if _status in STATUSES else _title
 
 
 def document(error: GancaoError) -> dict[str, Any]:
-    """The problem as plain data: type, title, status, detail and, for rows, errors."""
+    """The problem as plain data: type, title, status, detail and, for rows, errors. Its kind is written down."""
     status, kind, title = _KINDS.get(type(error), (500, "internal", "Something went wrong here"))
+    noted.refused_for(kind)
     out: dict[str, Any] = {"type": f"urn:gancao:problem:{kind}", "title": title, "status": status, "detail": str(error)}
     if isinstance(error, RowsRefused):
         out["detail"] = f"{error}; no row was answered. Mend each of `errors` and send the rows again."
@@ -114,4 +127,4 @@ def plain(status: int, title: str, detail: str) -> Response:
 
 def about(status: int, title: str, detail: str) -> dict[str, Any]:
     """The same as plain data."""
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return {"type": BLANK, "title": title, "status": status, "detail": detail}

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving import problems
+from serving.meter import CONNECTIONS
 from serving.requestlog import RequestLog
 
 LOOK_S = 1.0
@@ -86,6 +87,7 @@ class Guarded(HttpToolsProtocol):
         self._since = time.monotonic()
         self._look = self.loop.call_later(LOOK_S, self._watch)
         self._stall: asyncio.TimerHandle | None = None
+        self.told.meter.put(CONNECTIONS, len(self.connections))
         if len(self.connections) > self.limits.max_connections:
             self._refuse(503, "Too busy", "Too many connections are open already. Ask again after a few seconds.")
         elif self.server_state.draining:
@@ -95,6 +97,7 @@ class Guarded(HttpToolsProtocol):
         self._look.cancel()
         self.resume_writing()
         super().connection_lost(exc)
+        self.told.meter.put(CONNECTIONS, len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self._stage == "refused":
@@ -212,6 +215,7 @@ class Guarded(HttpToolsProtocol):
     def _refuse(self, status: int, title: str, detail: str) -> None:
         """Say why in place of an answer, and go on reading for a moment, lest what was said be lost."""
         self.told.refused(status)
+        self.told.meter.refused(status)
         reading_body, self._stage = self._stage == "body", "refused"
         if not self._answered:
             if not reading_body:  # what came before is answered yet, and is the last

@@ -6,10 +6,12 @@ refused instead of silently changed. What that costs stands in docs/benchmarks/d
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
+from itertools import islice
 from typing import Any, NamedTuple
 
 from feature_store.errors import BodyRefused, RowError, RowsRefused, TooLarge
@@ -22,6 +24,8 @@ MAX_EXPLAINED = 50
 """Rows of a request whose answers are explained."""
 
 MAX_ERRORS = 100
+MAX_NAME = 63
+"""Letters of a field's name at most; what is longer is like none of them."""
 
 Fault = tuple[str, str]
 """Code and message of what is wrong with a value; never the value itself."""
@@ -60,9 +64,10 @@ def _opened(body: bytes, name: str, others: tuple[str, ...]) -> tuple[list[Any],
     document = decode(body)
     if not isinstance(document, dict) or not isinstance(document.get(name), list):
         raise BodyRefused(f'The body is not an object with a list of {name}. Send {{"{name}": [{{...}}]}}.')
-    if unknown := sorted(set(document) - {name, *others}):
+    if unknown := set(document) - {name, *others}:
         allowed = " and ".join((name, *others))
-        raise BodyRefused(f"The body has the unknown key {shown(unknown[0])}. It may hold {allowed}.")
+        place = next(place for place, key in enumerate(document, 1) if key in unknown)
+        raise BodyRefused(f"Key {place} of the body is not one that it may hold: {allowed}. Remove or rename it.")
     items: list[Any] = document.pop(name)
     return items, document
 
@@ -102,8 +107,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Refused(f"the key {shown(twice)} stands twice in one object")
+        twice = next(n for n, (key, _) in enumerate(pairs, 1) if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Refused(f"key {twice} of an object stands twice in it")
     return out
 
 
@@ -118,10 +123,15 @@ def _finite(digits: str) -> float:
     return value
 
 
-def shown(name: str) -> str:
-    """A key as it may be repeated in a message: short, printable."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in name[:60])
-    return f"{printable.encode('utf-8', 'replace').decode()!r}"
+def unknown(place: int, name: str, known: Collection[str], owner: str) -> str:
+    """What is said of a key that is none of those known: its place and the known one that is like it, never itself.
+
+    place: from 1; owner: whose keys they are, such as the task.
+    """
+    near = difflib.get_close_matches(name, known, 1, 0.7) if len(name) <= MAX_NAME else []
+    if near:
+        return f"Key {place} is not a field of {owner}. Did you mean {near[0]}? Rename or remove it."
+    return f"Key {place} is not a field of {owner}. Remove or rename it."
 
 
 def check(task: Task, rows: list[Any]) -> list[RowError]:
@@ -139,11 +149,8 @@ def check(task: Task, rows: list[Any]) -> list[RowError]:
 
 def _faults(task: Task, row: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     known = task.by_name
-    out = [
-        (shown(name)[1:-1], "unknown_field", f"{shown(name)} is not a field of {task.task}. Remove or rename it.")
-        for name in row
-        if name not in known
-    ]
+    strange = ((place, name) for place, name in enumerate(row, 1) if name not in known)
+    out = [("", "unknown_field", unknown(place, name, known, task.task)) for place, name in islice(strange, MAX_ERRORS)]
     for name, field in known.items():
         value = row.get(name)
         if value is None:

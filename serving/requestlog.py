@@ -1,4 +1,4 @@
-"""A line of the log for every request: who asked what, which version answered, how it ended and how long it took.
+"""A line of the log for every request, and its count: who asked what, which version answered, how it ended.
 
 Addresses are told as their pattern (`/v1/{task}/predict`), for whatever stands in one may be anybody's value. Lines
 are gathered and written together: a write to a pipe costs as much as a small answer.
@@ -7,72 +7,32 @@ are gathered and written together: a write to a pipe costs as much as a small an
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-import re
 import sys
 from collections import Counter
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from time import monotonic
 
 from serving import log
+from serving.meter import Meter
+from serving.noted import Note
 
 GATHER_S = 0.1
 
-_start, _count = os.urandom(8).hex(), itertools.count()
-_GIVEN = re.compile(rb"[0-9a-fA-F-]{16,64}")
-"""A caller's own id is taken over if it is hexadecimal: no name and no sentence fits in."""
-
-
-@dataclass(slots=True)
-class Note:
-    """What is known of the request that is being answered; those who learn more write it here."""
-
-    request_id: str
-    method: str = ""
-    route: str | None = None
-    task: str | None = None
-    version: str | None = None
-    key: str | None = None
-    status: int = 0
-    began: float = field(default_factory=monotonic)
-
-
-_now: ContextVar[Note | None] = ContextVar("note", default=None)
-
-
-def begin(method: str, given: bytes | None) -> Note:
-    """The note of a new request, from now on the current one. given: the caller's X-Request-ID."""
-    taken = given is not None and _GIVEN.fullmatch(given)
-    note = Note(given.decode() if given and taken else f"{_start}{next(_count):08x}", method)
-    _now.set(note)
-    return note
-
-
-def answered_by(task: str, version: str) -> None:
-    """Write down what answers the current request; outside of one, nothing."""
-    if (note := _now.get()) is not None:
-        note.task, note.version = task, version
-
-
-def asked_with(key: str | None) -> None:
-    """Write down the id of the key (never the key) that the current request came with, None without one."""
-    if (note := _now.get()) is not None:
-        note.key = key
-
 
 class RequestLog:
-    """The lines of one worker."""
+    """The lines of one worker, and its meter."""
 
-    def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: bool, meter: Meter) -> None:
+        """wanted: whether requests have lines; they are counted in any case."""
+        self._wanted, self.meter = wanted, meter
         self._lines: list[str] = []
         self._refused: Counter[int] = Counter()
 
-    def ended(self, note: Note) -> None:
-        """One line. note: with its status."""
-        if not self._wanted:
+    def ended(self, note: Note, quiet: bool = False) -> None:
+        """Count it, and write a line unless it is quiet. note: with its status."""
+        seconds = monotonic() - note.began
+        self.meter.answered(note.method, note.route, note.status, note.problem, seconds)
+        if quiet or not self._wanted:
             return
         self._add(
             log.line(
@@ -83,9 +43,11 @@ class RequestLog:
                 task=note.task,
                 version=note.version,
                 key=note.key,
+                problem=note.problem,
                 status=note.status,
-                duration_ms=round((monotonic() - note.began) * 1000, 2),
+                duration_ms=round(seconds * 1000, 2),
                 worker=os.getpid(),
+                **({} if note.trace_id is None else {"trace_id": note.trace_id}),
             )
         )
 

@@ -27,6 +27,10 @@ class Caller:
         """Whether the caller has the scope."""
         return scope in self.scopes or "admin" in self.scopes
 
+    def owns(self, owner: str) -> bool:
+        """Whether what the key of that id has made is the caller's too. owner: "" where no key was asked for."""
+        return self.may("admin") or (owner != "" and owner == self.id)
+
     def sees(self, task: str) -> bool:
         """Whether the caller may know of a task."""
         return not self.tasks or task in self.tasks

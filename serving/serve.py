@@ -14,7 +14,7 @@ from types import FrameType
 
 from feature_store.errors import Usage
 from feature_store.settings import PREFIX, Settings
-from serving import door, reach
+from serving import door, meter, reach, traces
 from serving.log import log
 
 RESTART_S = (0.1, 0.5, 2.0, 10.0)
@@ -24,6 +24,7 @@ RESTART_S = (0.1, 0.5, 2.0, 10.0)
 def listen(settings: Settings) -> socket.socket:
     """The listening socket. Raises Usage when the address is taken, or open to others without a key or a word."""
     reach.refuse_unfit(settings)
+    traces.refuse_unfit(os.environ)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,8 +58,9 @@ class Service:
         self._settings, self._listener = settings, listener
         python = [sys.executable, "-m"]
         self._children = [_Child("fetcher", [*python, "serving.fetch"]), _Child("jobs", [*python, "serving.job_run"])]
+        self._handed = [listener.fileno(), meter.share(settings.workers)]
         self._children += [
-            _Child(f"worker-{number}", [*python, "serving.app", str(listener.fileno())])
+            _Child(f"worker-{number}", [*python, "serving.app", *map(str, [*self._handed, number])])
             for number in range(settings.workers)
         ]
         self._stopping = False
@@ -94,7 +96,7 @@ class Service:
             child.process = subprocess.Popen(
                 child.command,
                 env={**os.environ, **variables(self._settings)},
-                pass_fds=[self._listener.fileno()] if child.name != "fetcher" else [],
+                pass_fds=self._handed if child.name != "fetcher" else [],
                 process_group=0,  # Ctrl-C reaches this process only; it tells the children in order
                 preexec_fn=_end_with_parent,
             )

@@ -11,9 +11,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from feature_store.errors import KeyRefused
-from serving import auth, sessions, signin_page
+from serving import auth, noted, sessions, signin_page
 from serving.auth import Access
-from serving.log import log
 from serving.pages import form_body, page_language
 
 _OWN_ADDRESS = re.compile(r"/(?![/\\])[\x21-\x7e]*")
@@ -39,10 +38,10 @@ async def sign_in(incoming: Request) -> Response:
     try:
         key = access.keys.find(typed.get("key", "").strip())
     except KeyRefused as error:
-        log("key_refused", why=error.why, key=error.key)
+        noted.log("key_refused", why=error.why, key=error.key)
         return signin_page.shown(incoming, 401, error, goes_to)
     session = await asyncio.to_thread(sessions.begin, access.keys.path, key)
-    log("signed_in", key=key.id)
+    noted.log("signed_in", key=key.id)
     response = RedirectResponse(goes_to, 303)
     https = incoming.url.scheme == "https"
     name = auth.cookie_name(incoming.url.scheme)
@@ -55,7 +54,7 @@ async def sign_out(incoming: Request) -> Response:
     scheme = incoming.url.scheme
     if session := auth.session_in(scheme, incoming.headers.get("cookie", "").encode("latin-1")):
         await asyncio.to_thread(sessions.end, _access(incoming).keys.path, session)
-        log("signed_out", key=auth.caller(incoming.scope).id)
+        noted.log("signed_out", key=auth.caller(incoming.scope).id)
     response = RedirectResponse(f"/login?lang={page_language(incoming)}", 303)
     response.delete_cookie(
         auth.cookie_name(scheme), path="/", secure=scheme == "https", httponly=True, samesite="strict"

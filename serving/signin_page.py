@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from feature_store.errors import ForeignSite, GancaoError, KeyMissing, KeyRefused, NotAllowed, TooOften
+from feature_store.errors import ForeignSite, GancaoError, KeyMissing, KeyRefused, NotAllowed, StrangeHost, TooOften
 from serving import form, problems
 from serving.words import Lang
 
@@ -21,6 +21,10 @@ _TROUBLES: dict[type[GancaoError], dict[Lang, str]] = {
     ForeignSite: {
         "en": "This did not come from a page of yours, or you have signed in anew since. Please open the page again.",
         "zh": "该请求并非来自您当前登录的页面，或您此后已重新登录。请重新打开页面。",
+    },
+    StrangeHost: {
+        "en": "This server does not know the name in the address. Please open it as localhost or 127.0.0.1.",
+        "zh": "本服务器不认识地址中的主机名。请用 localhost 或 127.0.0.1 打开。",
     },
     TooOften: {
         "en": "Too many requests with this key. Please wait a little.",

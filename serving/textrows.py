@@ -44,8 +44,8 @@ class CsvRows:
         self.names = next(records, [])
         if not self.names:
             raise TableUnreadable("The file has no header row. Put the columns' names into its first row.")
-        if twice := [name for name in set(self.names) if self.names.count(name) > 1]:
-            raise TableUnreadable(f"The header has {request.shown(min(twice))} twice. Rename or remove one of them.")
+        if twice := [place for place, name in enumerate(self.names, 1) if name in self.names[: place - 1]]:
+            raise TableUnreadable(f"Column {twice[0]} has the name of one before it. Rename or remove one of them.")
         self.total = sum(1 for _ in records)
 
     def chunks(self, start: int, names: Sequence[str] | None = None) -> Iterator[Chunk]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from serving import cache, exposition, shadows
+from serving import cache, shadows
 from serving.exposition import Family
 
 
-def text(root: Path, shadow_file: Path, served: list[tuple[str, str]]) -> bytes:
+def families(root: Path, shadow_file: Path, served: list[tuple[str, str]]) -> list[Family]:
     """The metrics as they are this moment. root: the cache; served: tasks with the versions that answer.
 
     Raises JournalFull when the shadows can't be read.
@@ -32,4 +32,4 @@ def text(root: Path, shadow_file: Path, served: list[tuple[str, str]]) -> bytes:
     reached.add(float(registry["reachable"] is True))
     for key, n in shadows.counts(shadow_file).items():
         shadowed.add(n, *key)
-    return exposition.text([serving, challenging, refused, reached, shadowed])
+    return [serving, challenging, refused, reached, shadowed]

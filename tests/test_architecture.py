@@ -47,6 +47,7 @@ DOORS = {
         "serving/auth.py",
         "serving/signin.py",
     },
+    "opentelemetry": {"serving/traces.py"},
     "uvicorn": {"serving/app.py", "serving/protocol.py"},
     "jinja2": {"serving/form.py", "training/report.py", "training/monitor_report.py"},
 }
@@ -112,7 +113,7 @@ def test_nothing_unpickles():
 def test_a_worker_starts_without_the_heavy_libraries():
     script = (
         "import sys, serving.app\n"
-        "heavy = 'mlflow pandas sklearn scipy flaml xgboost duckdb pyarrow lightgbm training'.split()\n"
+        "heavy = 'mlflow pandas sklearn scipy flaml xgboost duckdb pyarrow lightgbm training opentelemetry'.split()\n"
         "print(sorted(set(heavy) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -247,7 +247,7 @@ def test_a_route_that_nobody_made_a_rule_for_is_refused_to_all(tmp_path):
         async def all_asked(app: Starlette = app) -> list[int]:
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(
-                transport=transport, base_url="http://here", headers=bearer(words["admin"])
+                transport=transport, base_url="http://localhost", headers=bearer(words["admin"])
             ) as c:
                 return [(await c.get("/new")).status_code, (await c.delete("/v1")).status_code]
 

@@ -54,7 +54,7 @@ async def trickled(base: str, first: bytes, again: bytes, seconds: float = 60) -
         wire.close()
 
 
-HEAD = b"POST /v1/birth_weight/predict HTTP/1.1\r\nhost: here\r\n"
+HEAD = b"POST /v1/birth_weight/predict HTTP/1.1\r\nhost: localhost\r\n"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_silent_connection_is_let_go(strict: Server, first, again):
 )  # fmt: skip
 def test_too_many_or_too_large_headers_are_431(strict: Server, headers):
     async def story() -> Reply:
-        return await (await Wire.to(strict.base)).ask(b"GET /v1 HTTP/1.1\r\nhost: here\r\n" + headers + b"\r\n")
+        return await (await Wire.to(strict.base)).ask(b"GET /v1 HTTP/1.1\r\nhost: localhost\r\n" + headers + b"\r\n")
 
     reply = asyncio.run(story())
     assert (reply.status, reply.headers["content-type"]) == (431, "application/problem+json")
@@ -144,8 +144,8 @@ def test_a_body_that_is_mostly_wrapping_is_refused(strict: Server, tail):
 @pytest.mark.parametrize(
     "request_",
     [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-     b"GET /v1 HTTP/1.1\r\nbad header\r\n\r\n", b"CONNECT here:80 HTTP/1.1\r\nhost: here\r\n\r\n",
-     b"GET /\xff HTTP/1.1\r\nhost: here\r\n\r\n",
+     b"GET /v1 HTTP/1.1\r\nbad header\r\n\r\n", b"CONNECT here:80 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+     b"GET /\xff HTTP/1.1\r\nhost: localhost\r\n\r\n",
      HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n{}", HEAD + b"content-length: -1\r\n\r\n",
      HEAD + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
      HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n"],
@@ -175,7 +175,7 @@ def test_more_connections_than_may_be_open_are_told_so(strict: Server):
 def test_an_upgrade_is_declined_and_requests_in_a_row_are_answered_in_order(server: Server):
     async def story() -> None:
         wire = await Wire.to(server.base)
-        upgrade = b"GET /v1 HTTP/1.1\r\nhost: here\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+        upgrade = b"GET /v1 HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
         assert (await wire.ask(upgrade)).status == 200
         wire = await Wire.to(server.base)
         first = await wire.ask(get("/livez"), post(PREDICT, ROWS), get("/nope"), get("/livez"))

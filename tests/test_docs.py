@@ -50,12 +50,22 @@ def test_every_file_is_in_the_reading_order_of_the_design():
         assert listed == {path.stem for path in (ROOT / layer).glob("*.py")} - {"__init__"}
 
 
+COMMANDS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
 def examples() -> list[str]:
+    """Each `curl` at the beginning of a line of a block, with the lines that it goes on in."""
     return [
-        block
-        for page in (ROOT / "docs/api.md", ROOT / "README.md")
-        for block in re.findall(r"```(?:sh)?\n(curl .*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        command
+        for page in COMMANDS
+        for block in re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        for command in re.findall(r"^curl .*(?:(?<=\\)\n.*)*", block, re.MULTILINE)
     ]
+
+
+def test_no_curl_of_the_docs_is_left_out_of_those_that_are_run():
+    told = sum(len(re.findall(r"\bcurl\b", page.read_text(encoding="utf-8"))) for page in COMMANDS)
+    assert told == len(examples()) >= 7
 
 
 @pytest.mark.parametrize("command", examples(), ids=lambda text: text[:50])

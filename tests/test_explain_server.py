@@ -107,7 +107,7 @@ def test_a_prediction_carries_its_explanation_when_that_is_asked(clinic, task):
         ({"rows": [CASE] * 51}, 413, "at most 50 are explained"),
         ({"rows": []}, 400, "Send 1 to 50 rows"),
         ({"rows": [{**CASE, "age": 7}]}, 422, "below_limit"),
-        ({"rows": [CASE], "why": True}, 400, "unknown key"),
+        ({"rows": [CASE], "why": True}, 400, "Key 2 of the body"),
     ],
 )
 def test_a_body_is_judged_as_that_of_a_prediction(clinic, sent, status, named):

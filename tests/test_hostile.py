@@ -166,6 +166,12 @@ def _row(name: str, value: Any):
     return lambda client, digits: client.post(ROUTES[0], json={"rows": [{**CASE, name: value(digits)}]})
 
 
+def _key(place: str):
+    """A planted value where the name of a field stands."""
+    body = json.dumps({"rows": [CASE]}).replace(place, f'"Smith @": 1, {place}', 1)
+    return _raw(body)
+
+
 def _raw(body: str):
     return lambda client, digits: client.post(ROUTES[0], content=body.replace("@", digits), headers=JSON)
 
@@ -197,6 +203,9 @@ _PLACES = [
     _row("fetal_sex", lambda digits: {digits: digits}),
     _row("diabetes", lambda digits: digits),
     _row("mother_age", lambda digits: float(f"31.{digits}")),
+    _key('"height_cm"'),
+    _key('"rows"'),
+    _raw('{"rows": [{"Smith @": 1, "Smith @": 1}]}'),
     _raw('{"rows": [{"height_cm": @'),
     _raw('{"rows": [{"height_cm": @@@x}]}'),
     _raw('{"rows": "@"}'),
@@ -205,6 +214,10 @@ _PLACES = [
     _raw('{"rows": [{}], "explain": "@"}'),
     _outcome({"prediction_id": "0" * 32, "value": "@"}),
     _outcome({"prediction_id": "0" * 32, "value": 3400, "at_utc": "@"}),
+    _outcome({"prediction_id": "@", "value": 3400}),
+    _outcome({"prediction_id": "@", "value": -1}),
+    _outcome({"prediction_id": "0" * 32, "value": 3400, "Smith @": 1}),
+    _outcome({"key": {"Smith @": 1}, "value": 3400}),
     _outcome({"key": {"height_cm": "@"}, "value": 3400}),
     _outcome({"key": {"fetal_sex": "@"}, "value": 3400}),
     _header("user-agent"),

@@ -23,10 +23,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from feature_store.errors import JobConflict, UnknownJob
-from serving import bundle, cache, job_files, job_run
+from serving import bundle, cache, job_files, job_run, keys
 from serving.job_files import Job, State
 from tests.conftest import Home, Server, serving, until
 from tests.decided import decided, unseen
+from tests.keyed import bearer
 
 FULL = os.environ.get("GANCAO_PROOFS") == "full"
 JOBS = "/v1/order/jobs"
@@ -337,7 +338,7 @@ def test_a_worker_does_not_hold_what_is_uploaded(tmp_path):
 def test_an_upload_that_ends_too_early_leaves_nothing(house):
     address = house.base.removeprefix("http://").split(":")
     with socket.create_connection((address[0], int(address[1]))) as connection:
-        head = f"POST {JOBS} HTTP/1.1\r\nHost: x\r\nContent-Type: {CSV}\r\nContent-Length: 1000000\r\n\r\n"
+        head = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CSV}\r\nContent-Length: 1000000\r\n\r\n"
         connection.sendall(head.encode() + b"size,stock,price\n1,2,3\n")
     jobs = house.log.parent / "jobs"
     until(lambda: not list(jobs.glob(".new-*")), 30, lambda: "the upload is still there")
@@ -345,6 +346,41 @@ def test_an_upload_that_ends_too_early_leaves_nothing(house):
 
 
 # --- the folders
+
+
+def test_a_job_is_of_the_key_that_made_it_and_of_admin_and_of_no_other(tmp_path):
+    home = made(tmp_path / "home")
+    words = {name: keys.create(home.home / "keys.db", name=name, scopes=["predict"])[1] for name in ("mine", "yours")}
+    words["admin"] = keys.create(home.home / "keys.db", scopes=["admin"])[1]
+    content = table(unseen("order", 3))
+    with serving(home) as server:
+
+        def ask(method: str, path: str, name: str, **more: Any) -> httpx.Response:
+            return httpx.request(method, server.base + path, headers=bearer(words[name]) | more.pop("headers", {}),
+                                 timeout=30, **more)  # fmt: skip
+
+        sent = {
+            name: ask("POST", JOBS, name, content=content, headers={"content-type": CSV, "idempotency-key": "today"})
+            for name in ("mine", "yours", "admin")
+        }
+        assert [one.status_code for one in sent.values()] == [202] * 3
+        own = {name: one.json()["id"] for name, one in sent.items()}
+        assert len(set(own.values())) == 3, "an Idempotency-Key is the key's own"
+        again = ask("POST", JOBS, "yours", content=content, headers={"content-type": CSV, "idempotency-key": "today"})
+        assert again.json()["id"] == own["yours"]
+        assert [job["id"] for job in ask("GET", JOBS, "mine").json()["jobs"]] == [own["mine"]]
+        assert {job["id"] for job in ask("GET", JOBS, "admin").json()["jobs"]} == set(own.values())
+        nobodys = ask("GET", f"{JOBS}/{'0' * 32}", "yours")
+        for method, path in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
+            refused = ask(method, f"{JOBS}/{own['mine']}{path}", "yours")
+            assert (refused.status_code, refused.json()) == (404, nobodys.json()), "as if there were none"
+        assert ask("GET", f"{JOBS}/{own['mine']}", "mine").status_code == 200
+        assert ask("DELETE", f"{JOBS}/{own['mine']}", "admin").status_code == 200
+        assert ask("GET", f"{JOBS}/{own['mine']}", "mine").status_code == 404
+        server.stop()
+        lines = [json.loads(line) for line in server.log.read_text().splitlines() if '"event": "request"' in line]
+    asked = [(line["task"], line["version"]) for line in lines if line["route"] == "/v1/{task}/jobs/{id}"]
+    assert ("order", "1") in asked
 
 
 JOB = Job("a" * 32, "order", "1", "csv", 10, "digest", 0.0)

@@ -124,6 +124,8 @@ def test_an_unknown_id_is_a_404_among_the_others_which_are_stored(clinic, home):
     assert [result["row"] for result in results] == [0, 1, 2, 3]
     assert [result["http_status"] for result in results] == [200, 404, 404, 200]
     assert {result["code"] for result in results[1:3]} == {"unknown_prediction"}
+    assert [result["prediction_id"] for result in results] == [first, None, None, second]
+    assert "nobody" not in response.text
     assert "Check the id" in results[1]["message"]
     assert len(stored(home, first)) == len(stored(home, second)) == 1
     assert not stored(home, elsewhere), "an answer of another task is not this task's"
@@ -175,6 +177,7 @@ def test_what_can_not_be_is_refused_with_its_reason_and_never_repeated(clinic, h
     assert result["http_status"] == 422
     assert result["message"].endswith(".")
     assert "100.5" not in result["message"]
+    assert one not in response.text
     assert code in CODES
     assert not stored(home, one)
 
@@ -184,7 +187,7 @@ def test_what_can_not_be_is_refused_with_its_reason_and_never_repeated(clinic, h
     [
         (b'{"outcomes": []}', 400, "1 to 1000"),
         (b'{"rows": []}', 400, "list of outcomes"),
-        (b'{"outcomes": [{}], "explain": false}', 400, "explain"),
+        (b'{"outcomes": [{}], "explain": false}', 400, "Key 2 of the body"),
         (b'{"outcomes": [{"value": NaN}]}', 400, "NaN"),
         (b'{"outcomes": ' + json.dumps([{"value": 1}] * 1001).encode() + b"}", 413, "1001 outcomes"),
     ],

@@ -34,7 +34,7 @@ def test_a_plain_case_is_read():
 @pytest.mark.parametrize(
     ("changed", "field", "code"),
     [
-        ({"weight": 1}, "weight", "unknown_field"),
+        ({"weight": 1}, "", "unknown_field"),
         ({"gestation_weeks": None}, "gestation_weeks", "required"),
         ({"gestation_weeks": "39"}, "gestation_weeks", "wrong_type"),
         ({"gestation_weeks": True}, "gestation_weeks", "wrong_type"),
@@ -57,9 +57,29 @@ def test_every_error_of_every_row_is_told_at_once():
         (0, "gestation_weeks", "required"),
         (0, "mother_age", "below_limit"),
         (1, "", "wrong_type"),
-        (2, "x", "unknown_field"),
+        (2, "", "unknown_field"),
         (2, "height_cm", "below_limit"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mothers_age", "Key 9 is not a field of birth_weight. Did you mean mother_age? Rename or remove it."),
+        ("Height_cm ", "Key 9 is not a field of birth_weight. Did you mean height_cm? Rename or remove it."),
+        ("Smith", "Key 9 is not a field of birth_weight. Remove or rename it."),
+        ("height_cm" * 100_000, "Key 9 is not a field of birth_weight. Remove or rename it."),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_an_unknown_field_is_told_by_its_place_and_what_was_meant_and_not_repeated(name, said):
+    with pytest.raises(RowsRefused) as caught:
+        request.read(TASK, body({**CASE, name: 1}))
+    assert [error.message for error in caught.value.errors] == [said]
+
+
+def test_of_ever_so_many_unknown_fields_as_many_are_told_as_of_other_errors():
+    assert len(refusals({**CASE, **{f"mother_agd{n}": 1 for n in range(20_000)}})) == request.MAX_ERRORS
 
 
 def test_no_message_repeats_a_value():
@@ -78,7 +98,7 @@ def test_no_message_repeats_a_value():
         (b'{"rows": [{"gestation_weeks": -Infinity}]}', "-Infinity is not a JSON number"),
         (b'{"rows": [{"gestation_weeks": 1e400}]}', "beyond what a 64-bit float holds"),
         (b'{"rows": [{"gestation_weeks": ' + b"9" * 5000 + b"}]}", "too many digits"),
-        (b'{"rows": [{"gestation_weeks": 39, "gestation_weeks": 30}]}', "stands twice"),
+        (b'{"rows": [{"gestation_weeks": 39, "gestation_weeks": 30}]}', "key 2 of an object stands twice in it"),
         (b'{"rows": [{"payer": "\\ud800"}]}', "not UTF-8"),
         (b'{"rows": [{"payer": "\xff"}]}', "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
@@ -86,7 +106,7 @@ def test_no_message_repeats_a_value():
         (b"[]", "not an object with a list of rows"),
         (b'{"rows": {}}', "not an object with a list of rows"),
         (b'{"rows": []}', "Send 1 to 1000 rows"),
-        (b'{"rows": [{}], "rwos": 1}', "unknown key 'rwos'"),
+        (b'{"rows": [{}], "rwos": 1}', "Key 2 of the body is not one that it may hold: rows and explain"),
         (b'{"rows": [{}], "explain": 0}', "explain is neither true nor false"),
         (b'{"rows": [], "explain": true}', "Send 1 to 50 rows"),
     ],

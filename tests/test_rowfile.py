@@ -92,7 +92,7 @@ def test_a_row_is_read_from_any_start_and_in_chunks(tmp_path):
         (b"size,stock\n1,2\n3,\xff\n", "Row 1 is not UTF-8"),
         (b"size,stock\n" + b"1" * 1_100_000, "Row 0 is longer than 1000000 bytes"),
         (b'size,stock\n1,"' + b'a","\n' * 300_000, "Row 0"),
-        (b"size,size\n1,2\n", "The header has 'size' twice"),
+        (b"size,size\n1,2\n", "Column 2 has the name of one before it"),
         (b"size,stock\r1,2\r", "is not CSV"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_csv_that_can_not_be_read_is_told_by_its_row(tmp_path, content, said):
         (b'{"size": 1}\n{"size": }\n', "Row 1 can't be read as JSON Lines"),
         (b'{"size": 1}\n[1]\n', "Row 1 can't be read as JSON Lines: it is not an object"),
         (b'{"size": NaN}\n', "NaN is not a JSON number"),
-        (b'{"size": 1, "size": 2}\n', "'size' stands twice"),
+        (b'{"size": 1, "size": 2}\n', "key 2 of an object stands twice in it"),
         (b'{"size": "\xff"}\n', "not UTF-8"),
         (b'{"size": "' + b"a" * 1_100_000, "Row 0 is longer than 1000000 bytes"),
         (b"[" * 200_000, "nested too deeply"),

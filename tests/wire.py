@@ -77,7 +77,7 @@ def post(path: str, body: Any, *headers: bytes) -> bytes:
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [
         b"POST " + path.encode() + b" HTTP/1.1",
-        b"host: here",
+        b"host: localhost",
         b"content-type: application/json",
         b"content-length: %d" % len(sent),
         *headers,
@@ -86,7 +86,7 @@ def post(path: str, body: Any, *headers: bytes) -> bytes:
 
 
 def get(path: str) -> bytes:
-    return b"GET " + path.encode() + b" HTTP/1.1\r\nhost: here\r\n\r\n"
+    return b"GET " + path.encode() + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 def told(text: str) -> None:
