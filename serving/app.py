@@ -52,7 +52,10 @@ def build(settings: Settings) -> Starlette:
     """The application of one worker."""
     access = auth.Access(settings)
     shadow = Shadow(settings.cache, settings.shadows, settings.shadow)
-    champions, journal = Champions(settings.cache, settings.journal, settings.shadows), Journal(settings.journal)
+    champions, journal = (
+        Champions(settings.cache, settings.journal_place, settings.shadows),
+        Journal(settings.journal_place),
+    )
     answering = Answering(champions, journal, shadow, settings.max_body_bytes)
 
     @asynccontextmanager

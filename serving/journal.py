@@ -1,8 +1,9 @@
 """The journal: an answer is on disk before it leaves, and so is an outcome before it is confirmed.
 
-SQLite in WAL mode with synchronous=FULL; one writer thread a worker commits whatever has gathered (group commit),
-so that many requests share one fsync. Every record is a link of one chain (`serving/chain.py`). A Task may choose that
-its answers do not wait. Rows hold what was asked: the file is readable by its owner only.
+SQLite in WAL mode with synchronous=FULL, or PostgreSQL (`serving/journal_store.py`); one writer thread a worker commits
+whatever has gathered (group commit), so that many requests share one fsync. Every record is a link of one chain
+(`serving/chain.py`). A Task may choose that its answers do not wait. Rows hold what was asked: the file is readable by
+its owner only.
 """
 
 from __future__ import annotations
@@ -10,21 +11,22 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from feature_store.errors import JournalFull
+from feature_store.errors import JournalAway, JournalFull
+from feature_store.place import Place
 from feature_store.task import Adaptive
-from serving import chain, journal_file, levels, recall
+from serving import chain, journal_file, journal_store, levels
 from serving.chain import Chain
+from serving.journal_store import FAILURES, Connection
 from serving.log import log
 from serving.lost import Lost
+from serving.postgres import Away, Failed
 
 MOST_AT_ONCE = 2000
 
@@ -56,7 +58,7 @@ Kept = Literal["stored", "unchanged", "corrected"]
 class _Writing:
     """The transaction that is open. now: microseconds since 1970."""
 
-    connection: sqlite3.Connection
+    connection: Connection
     now: int
     chain: Chain
 
@@ -69,19 +71,21 @@ class _Waiting:
     """A job, and what is called in the writer's thread with what it gave, or with why it could not be kept."""
 
     job: _Job
-    done: Callable[[Any, str], None]
+    done: Callable[[Any, Exception | None], None]
 
 
 class Journal:
-    """The journal of one worker; several workers share the file."""
+    """The journal of one worker; several workers share the file, or the database."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or makes the file. Raises JournalFull when it can't be written."""
-        self.path = path
+    def __init__(self, place: Place) -> None:
+        """Opens or makes it. Raises JournalFull when it can't be written; a server that is away is waited for."""
+        self.place = place
+        self._prepared = self._failing = False
         self._lost = Lost()
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
-        journal_file.prepare(path)
+        with suppress(JournalAway):
+            self._prepare()
         self._thread.start()
 
     async def keep(self, entries: list[Entry]) -> None:
@@ -101,7 +105,7 @@ class Journal:
             self._queue.put(
                 _Waiting(
                     lambda writing: _insert(writing, entries),
-                    lambda _, error: self._lost.settle(task, len(entries), error),
+                    lambda _, error: self._lost.settle(task, len(entries), "" if error is None else _why(error)),
                 )
             )
 
@@ -138,7 +142,7 @@ class Journal:
 
     def log_head(self) -> None:
         """Log where the chain ends: what is kept of the log elsewhere shows later that nothing was cut off."""
-        with suppress(JournalFull), recall.reading(self.path) as connection:
+        with suppress(JournalFull), journal_store.reading(self.place) as connection:
             number, digest = chain.head(connection)
             log("journal_head", head=f"{number}:{digest.hex()}")
 
@@ -146,14 +150,14 @@ class Journal:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
-        def done(result: Any, error: str) -> None:
+        def done(result: Any, error: Exception | None) -> None:
             loop.call_soon_threadsafe(_settle, future, result, error, refusal)
 
         self._queue.put(_Waiting(job, done))
         return await future
 
     def _write_forever(self) -> None:
-        connection: sqlite3.Connection | None = None
+        connection: Connection | None = None
         while (first := self._queue.get()) is not None:
             batch = [first]
             while len(batch) < MOST_AT_ONCE and not self._queue.empty():
@@ -161,27 +165,63 @@ class Journal:
                     self._queue.put(None)
                     break
                 batch.append(more)
-            error, results = "", [None] * len(batch)
+            error, results = None, [None] * len(batch)
             try:
-                connection = connection or journal_file.connect(self.path)
+                connection = self._begun(connection)
                 results = self._commit(connection, batch)
-            except (sqlite3.Error, OSError) as reason:
-                error = str(reason) or type(reason).__name__
+            except (*FAILURES, JournalFull) as reason:
+                error = reason
                 _closed(connection)
                 connection = None  # opened anew for the next batch
+            self._tell(error)
             for waiting, result in zip(batch, results, strict=True):
                 waiting.done(result, error)
-        with suppress(sqlite3.Error, OSError):
+        with suppress(*FAILURES, JournalFull):
             if self._lost.unwritten():
-                connection = connection or journal_file.connect(self.path)
+                connection = self._begun(connection)
                 self._commit(connection, [])
         _closed(connection)
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> list[Any]:
-        """What each job gave, once all is on disk; with them a note of answers that could not be written earlier."""
-        lost = self._lost.unwritten()
-        with connection:  # rolls back when it fails
+    def _begun(self, connection: Connection | None) -> Connection:
+        """A connection with a transaction that is open: the one that there is, or a new one where that was lost."""
+        if connection is not None:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return connection
+            except Away as error:  # nothing was written yet: a server that was restarted costs nobody an answer
+                if not error.lost:
+                    raise
+                _closed(connection)
+        self._prepare()
+        connection = journal_store.connect(self.place)
+        try:
             connection.execute("BEGIN IMMEDIATE")
+        except FAILURES:
+            _closed(connection)
+            raise
+        return connection
+
+    def _prepare(self) -> None:
+        if not self._prepared:
+            journal_file.prepare(self.place)
+            self._prepared = True
+
+    def _tell(self, error: Exception | None) -> None:
+        """Log when the journal begins to fail, and when it takes answers again."""
+        if (error is not None) != self._failing:
+            self._failing = error is not None
+            if error is not None:
+                log("journal_failed", reason=error.detail if isinstance(error, Failed) else _why(error))
+            else:
+                log("journal_back")
+
+    def _commit(self, connection: Connection, batch: list[_Waiting]) -> list[Any]:
+        """What each job gave, once all is on disk; with them a note of answers that could not be written earlier.
+
+        connection: its transaction has begun.
+        """
+        lost = self._lost.unwritten()
+        with connection, journal_store.piped(connection):  # rolls back when it fails
             now = time.time_ns() // 1000  # once the file is ours: what is written later is not earlier
             writing = _Writing(connection, now, Chain(connection))
             for task, n in lost.items():
@@ -191,9 +231,9 @@ class Journal:
         return results
 
 
-def _closed(connection: sqlite3.Connection | None) -> None:
+def _closed(connection: Connection | None) -> None:
     """Close it at once: on a full disk a batch after the other fails, and each connection holds three files."""
-    with suppress(sqlite3.Error):
+    with suppress(*FAILURES):
         if connection is not None:
             connection.close()
 
@@ -260,10 +300,14 @@ def _level(writing: _Writing, task: str, version: str, level: float, prediction_
     writing.connection.execute("INSERT INTO levels VALUES (?, ?, ?, ?, ?, ?)", (*content, prediction_id, number))
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: str, refusal: str) -> None:
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None, refusal: str) -> None:
     if future.done():  # the client went away
         return
-    if error:
-        future.set_exception(JournalFull(refusal.format(error)))
+    if error is not None:
+        future.set_exception(journal_store.refusal(error)(refusal.format(_why(error))))
     else:
         future.set_result(result)
