@@ -270,6 +270,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         yield Remote(url, path)
 
 
+def home_of(place: Place) -> Home:
+    """The home to which a journal belongs."""
+    folder = place.path.parent if isinstance(place, Remote) else place.parent
+    return Home(folder, folder, (("GANCAO_JOURNAL", place.url),) if isinstance(place, Remote) else ())
+
+
 @pytest.fixture(scope="session")
 def server(trained: Home) -> Iterator[Server]:
     """One server over the trained home, shared by tests that only ask."""

@@ -16,7 +16,6 @@ from feature_store.place import Place, Remote
 from feature_store.task import Adaptive
 from serving import journal_file, journal_store, postgres
 from serving.journal import Entry, Journal, Outcome
-from tests.conftest import Home
 
 ANSWER = {
     "value": 3.0,
@@ -89,12 +88,6 @@ def beside(place: Place, name: str) -> Path:
     return journal_store.file(place).with_name(name)
 
 
-def home_of(place: Place) -> Home:
-    """The home to which a journal belongs."""
-    folder = journal_store.file(place).parent
-    return Home(folder, folder, (("GANCAO_JOURNAL", place.url),) if isinstance(place, Remote) else ())
-
-
 def slowly(place: Place) -> list[str]:
     """The hashes of a journal that nothing was moved from, made anew from its tables as the docs say."""
     records: dict[int, list[Any]] = {}
@@ -109,9 +102,9 @@ def slowly(place: Place) -> list[str]:
             one,
         )
         versions = [list(version[1:]) for version in before] + [now]
-        for place, (at, kept, value, _, number) in enumerate(versions):
-            old = versions[place - 1] if place else []
-            records[number] = ["correction" if place else "outcome", one, at, kept, task, value, *old]
+        for nth, (at, kept, value, _, number) in enumerate(versions):
+            old = versions[nth - 1] if nth else []
+            records[number] = ["correction" if nth else "outcome", one, at, kept, task, value, *old]
     for number, kind, record in rows(place, "SELECT number, kind, record FROM chain"):
         if kind in ("start", "lost", "rotation"):
             records[number] = [kind, record]

@@ -15,8 +15,8 @@ import pytest
 from feature_store.place import Place, Remote
 from serving import journal_store
 from serving.verify import Verified, verify
-from tests.conftest import ROOT
-from tests.kept import all_rows, entry, home_of, keep, of_every_kind, rows, slowly, tell
+from tests.conftest import ROOT, home_of
+from tests.kept import all_rows, entry, keep, of_every_kind, rows, slowly, tell
 
 KEEPER = """
 import asyncio, sys

@@ -23,8 +23,8 @@ from serving.counts import Counts
 from serving.journal import Journal
 from serving.look_up import look_up
 from serving.verify import verify
-from tests.conftest import ROOT
-from tests.kept import all_rows, beside, home_of, keep, of_every_kind, rows, tell
+from tests.conftest import ROOT, home_of
+from tests.kept import all_rows, beside, keep, of_every_kind, rows, tell
 from tests.made import STAYED
 from tests.test_chain import older
 
