@@ -177,7 +177,7 @@ from serving import rotate
 rotate.ROUND, rotate.PAUSE_S = 3, 0.0
 print("begins", flush=True)
 path, url = Path(sys.argv[1]), sys.argv[2]
-rotate.rotate(Remote(url, path) if url else path, int(sys.argv[3]))
+rotate.rotate(Remote(url, path) if url else path, int(sys.argv[3]), lambda moved: print(moved, flush=True))
 """
 
 
@@ -197,6 +197,8 @@ def test_kill_9_in_the_middle_of_a_rotation_loses_and_doubles_nothing(place):
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
+        if words[1]:  # there it takes a while to begin
+            process.stdout.readline()
         time.sleep(chance.uniform(0.0, longest_s))
         process.kill()
         process.wait()
