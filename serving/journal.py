@@ -85,7 +85,8 @@ class Journal:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
         with suppress(JournalAway):
-            self._prepare()
+            journal_file.prepare(place)
+            self._prepared = True
         self._thread.start()
 
     async def keep(self, entries: list[Entry]) -> None:
@@ -169,14 +170,14 @@ class Journal:
             try:
                 connection = self._begun(connection)
                 results = self._commit(connection, batch)
-            except (*FAILURES, JournalFull) as reason:
+            except FAILURES as reason:
                 error = reason
                 _closed(connection)
                 connection = None  # opened anew for the next batch
             self._tell(error)
             for waiting, result in zip(batch, results, strict=True):
                 waiting.done(result, error)
-        with suppress(*FAILURES, JournalFull):
+        with suppress(*FAILURES):
             if self._lost.unwritten():
                 connection = self._begun(connection)
                 self._commit(connection, [])
@@ -192,7 +193,9 @@ class Journal:
                 if not error.lost:
                     raise
                 _closed(connection)
-        self._prepare()
+        if not self._prepared:
+            journal_file.begin(self.place)
+            self._prepared = True
         connection = journal_store.connect(self.place)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -200,11 +203,6 @@ class Journal:
             _closed(connection)
             raise
         return connection
-
-    def _prepare(self) -> None:
-        if not self._prepared:
-            journal_file.prepare(self.place)
-            self._prepared = True
 
     def _tell(self, error: Exception | None) -> None:
         """Log when the journal begins to fail, and when it takes answers again."""

@@ -86,16 +86,21 @@ def prepare(place: Place) -> None:
     Raises JournalFull when it can't be written, JournalAway when it can't be reached.
     """
     try:
-        if isinstance(place, Path):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.touch(mode=0o600, exist_ok=True)
-        with closing(journal_store.connect(place)) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            make(connection)
-            chain.begin(connection, time.time_ns() // 1000, NUMBERED)
+        begin(place)
     except FAILURES as error:
         remedy = "Mend the folder or its disk." if isinstance(place, Path) else "Mend the server, or its address."
         raise journal_store.refusal(error)(f"The journal {place} can't be written ({error}). {remedy}") from None
+
+
+def begin(place: Place) -> None:
+    """The same. Raises one of FAILURES."""
+    if isinstance(place, Path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch(mode=0o600, exist_ok=True)
+    with closing(journal_store.connect(place)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        make(connection)
+        chain.begin(connection, time.time_ns() // 1000, NUMBERED)
 
 
 def make(connection: Connection) -> None:
