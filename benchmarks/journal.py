@@ -87,7 +87,9 @@ def stores(url: str, rounds: int) -> list[str]:
     ]  # fmt: skip
     for at_once in AT_ONCE:
         figures = [statistics.median(one) for name in places for one in zip(*found[name, at_once], strict=True)]
-        lines.append(f"| {at_once} | " + " | ".join(f"{figure:.{place % 2}f}" for place, figure in enumerate(figures)) + " |")
+        lines.append(
+            f"| {at_once} | " + " | ".join(f"{figure:.{place % 2}f}" for place, figure in enumerate(figures)) + " |"
+        )
     return [*lines, ""]
 
 

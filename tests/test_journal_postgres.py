@@ -51,7 +51,9 @@ def remote(postgres_url: str, tmp_path: Path) -> Iterator[Remote]:
 
 
 def test_the_words_of_a_place_and_of_its_errors_tell_no_password(tmp_path):
-    place = Remote("postgresql://ward:s3cret@db.example:5432/journal?password=s3cret&sslmode=require", tmp_path / "j.db")
+    place = Remote(
+        "postgresql://ward:s3cret@db.example:5432/journal?password=s3cret&sslmode=require", tmp_path / "j.db"
+    )
     assert str(place) == "postgresql://ward@db.example:5432/journal"
     assert "s3cret" not in repr(place)
     nobody = Remote("postgresql://ward:s3cret@127.0.0.1:1/journal", tmp_path / "j.db")
@@ -98,7 +100,9 @@ def test_a_changed_value_is_found(remote, table):
         rows(remote, "DROP TRIGGER levels_stay ON levels")
     ((most,),) = rows(remote, f"SELECT max(number) FROM {table}")
     for column in EDITS[table]:
-        changed = f"{column} + 1000" if column.endswith("_us") or column == "number" else f"coalesce({column}, '') || 'x'"
+        changed = (
+            f"{column} + 1000" if column.endswith("_us") or column == "number" else f"coalesce({column}, '') || 'x'"
+        )
         changed = {"level": "level + 1e-9", "hash": "set_bit(hash, 3, 1 - get_bit(hash, 3))"}.get(column, changed)
         ((before,),) = rows(remote, f"SELECT {column} FROM {table} WHERE number = ?", most)
         ((rowid,),) = rows(remote, f"UPDATE {table} SET {column} = {changed} WHERE number = ? RETURNING ctid", most)
@@ -135,7 +139,9 @@ def test_what_is_read_back_is_what_sqlite_reads_back(remote, tmp_path):
 
 
 def test_a_text_with_a_nul_or_with_any_sign_harms_nobody(remote):
-    odd = replace(entry("odd"), row='{"age": 40, "ward": "a\\u0000b\\\\u0000外科%s?:x"}', answer='{"warnings": ["\\u0000"]}')
+    odd = replace(
+        entry("odd"), row='{"age": 40, "ward": "a\\u0000b\\\\u0000外科%s?:x"}', answer='{"warnings": ["\\u0000"]}'
+    )
     journal = Journal(remote)
     asyncio.run(journal.keep([odd, entry("plain")]))
     assert recall.match(remote, "stay", ["ward"], [["a\0b\\u0000外科%s?:x"], ['"外科"\n']]) == [
@@ -348,7 +354,9 @@ def _reached(url: str) -> bool:
 def test_a_full_disk_of_postgresql_gives_507_and_with_space_all_goes_on(postgres_url, tmp_path):
     disk = Path(tempfile.mkdtemp(prefix="gancao-full-"))
     need(os.geteuid() == 0 and shutil.which("mount"), "mounting a small file system needs root")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(disk)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(disk)], capture_output=True, check=False
+    )
     need(done.returncode == 0, "no tmpfs can be mounted here")
     try:
         shutil.chown(disk, "postgres", "postgres")
@@ -361,7 +369,9 @@ def test_a_full_disk_of_postgresql_gives_507_and_with_space_all_goes_on(postgres
             (first,) = server.post("/v1/stay/predict", json={"rows": [CASE]}).json()["answers"]
             filler = fill(disk)
             response = until(
-                lambda: (r := server.post("/v1/stay/predict", json=MAX)).status_code != 200 and r, 60, lambda: "never full"
+                lambda: (r := server.post("/v1/stay/predict", json=MAX)).status_code != 200 and r,
+                60,
+                lambda: "never full",
             )
             assert (response.status_code, response.json()["type"]) == (507, "urn:gancao:problem:journal-full")
             assert "the disk of PostgreSQL is full" in response.json()["detail"]
