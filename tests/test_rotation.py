@@ -170,6 +170,7 @@ def test_a_file_that_the_journal_knows_nothing_of_is_left_alone(path):
 
 ROTATE = """
 import sys
+from pathlib import Path
 from feature_store.place import Remote
 from serving import rotate
 rotate.ROUND, rotate.PAUSE_S = 3, 0.0
