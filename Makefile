@@ -56,8 +56,8 @@ bench-engines: .venv/installed   ## trials a second on Ray beside the local pool
 bench-calibrators: .venv/installed ## log loss before and after each correction of chances
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.calibrators
 
-bench-journal: .venv/installed   ## what the journal's hash chain costs an answer
-	$(RUN) -m benchmarks.journal
+bench-journal: .venv/installed   ## what the hash chain costs, and what SQLite and PostgreSQL do (ARGS="--postgres URL")
+	$(RUN) -m benchmarks.journal $(ARGS)
 
 bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.leakage

@@ -236,7 +236,7 @@ def compare(name: str, one: str | None, other: str | None, settings: Settings, p
     task = catalog.load(name, settings)
     document = rivals.compare(task, settings, one, other)
     first, second = document["versions"]
-    document["live"] = live.compare(task, settings.journal, settings.shadows, first, second)
+    document["live"] = live.compare(task, settings.journal_place, settings.shadows, first, second)
     table = on_outcomes.differences(document, "paired on their holdout")
     measured = document["metrics"].items()
     losses = ", ".join(f"version {v}: {document['metric'].upper()} {m[document['metric']]:.4g}" for v, m in measured)

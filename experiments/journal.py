@@ -42,9 +42,9 @@ def show(name: str, settings: Settings, since: str | None, until: str | None, on
     task = catalog.load(name, settings).task if name.endswith((".yaml", ".yml")) else name
     from_us = EVER if since is None else moment(since, "--since")
     to_us = 2**62 if until is None else moment(until, "--until")
-    found = list(islice(look_up(settings.journal, task, from_us, to_us, one), limit))
-    moved = archives.archives(settings.journal)
-    absent = [each.file for each in moved if not (settings.journal.parent / each.file).is_file()]
+    found = list(islice(look_up(settings.journal_place, task, from_us, to_us, one), limit))
+    moved = archives.archives(settings.journal_place)
+    absent = [each.file for each in moved if not (settings.home / each.file).is_file()]
     document = {
         "task": task,
         "answers": [_plain(each) for each in found],
@@ -52,8 +52,8 @@ def show(name: str, settings: Settings, since: str | None, until: str | None, on
     }
     lines: list[Any] = [_table(found)] if found and one is None else [Text(_whole(each)) for each in found]
     if not found:
-        known = ", ".join(tasks(settings.journal)) or "none"
-        lines.append(f"No such answer of {task} in {settings.journal}. Tasks with answers: {known}.")
+        known = ", ".join(tasks(settings.journal_place)) or "none"
+        lines.append(f"No such answer of {task} in {settings.journal_place}. Tasks with answers: {known}.")
     if absent:
         lines.append(f"Not looked through, for they are not beside the journal: {', '.join(absent)}.")
     outcome = (document, Group(*lines))
@@ -65,7 +65,7 @@ def show(name: str, settings: Settings, since: str | None, until: str | None, on
 def check(settings: Settings, head: str | None) -> Outcome:
     """Walk the chain. Raises Refused at the first record that was edited, deleted or inserted."""
     with _bar("records") as told:
-        found = verify(settings.journal, _head(head), told)
+        found = verify(settings.journal_place, _head(head), told)
     outcome = (_document(found), _in_words(found))
     if found.fault is not None:
         raise Refused(outcome)
@@ -80,16 +80,16 @@ def move(settings: Settings, before: str | None, keep: str | None) -> Outcome:
     if before_us > time.time_ns() // 1000 - YOUNGEST_S * 1_000_000:
         raise Usage("Answers of the last ten minutes stay where they are. Name an earlier time.")
     with _bar("records verified") as told:
-        found = verify(settings.journal, None, told, beside=False)
+        found = verify(settings.journal_place, None, told, beside=False)
     if found.fault is not None:
         raise Refused((_document(found), Group(_in_words(found), "Nothing was moved.")))
     with _bar("answers moved") as told:
-        moved = rotate(settings.journal, before_us, lambda done: told(done, None))
+        moved = rotate(settings.journal_place, before_us, lambda done: told(done, None))
     words = "There was nothing to move."
     if moved.file:
         words = (
             f"{moved.answers} answers before {archives.day(before_us)} with {moved.outcomes} outcomes moved to "
-            f"{settings.journal.parent / moved.file}. Back it up with the journal."
+            f"{settings.home / moved.file}. Back it up with the journal."
         )
     return {**asdict(moved), "before_utc": _utc(before_us)}, words
 

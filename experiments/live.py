@@ -34,7 +34,7 @@ def challenge(name: str, version: str | None, wanted: bool, settings: Settings) 
 
 def compare(name: str, one: str | None, other: str | None, settings: Settings) -> tuple[dict[str, Any], RenderableType]:
     """Two versions on outcomes alone; by default the latest challenger and what it answered beside."""
-    document = outcomes.compare(catalog.load(name, settings), settings.journal, settings.shadows, one, other)
+    document = outcomes.compare(catalog.load(name, settings), settings.journal_place, settings.shadows, one, other)
     return document, in_words(document)
 
 

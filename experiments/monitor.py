@@ -37,20 +37,20 @@ def monitor(name: str, settings: Settings, since: str, html: Path | None) -> Out
         raise Usage(f"--html {html}: the report is a page. Name a file that ends in .html.")
     found = watching.measure(
         task,
-        settings.journal,
-        bundles(task, settings, recall.versions(settings.journal, task.task, since_us)),
+        settings.journal_place,
+        bundles(task, settings, recall.versions(settings.journal_place, task.task, since_us)),
         since_us,
     )
-    levels = [level for level in recall.levels(settings.journal, task.task) if level.version == found.now]
+    levels = [level for level in recall.levels(settings.journal_place, task.task) if level.version == found.now]
     document = {**found.to_json(), "months": [asdict(month) for month in over_time.months(found.realised)]}
-    moved = [one for one in archives.archives(settings.journal) if one.before_us > since_us]
+    moved = [one for one in archives.archives(settings.journal_place) if one.before_us > since_us]
     written: list[str] = []
     if html is not None:
         for lang, page in monitor_report.pages(found, levels).items():
             path = html if lang == "en" else html.with_suffix(f".{lang}.html")
             path.write_text(page, encoding="utf-8")
             written.append(str(path))
-    shown = in_words(View(found, levels, "en"), written, archives.told(settings.journal) if moved else "")
+    shown = in_words(View(found, levels, "en"), written, archives.told(settings.journal_place) if moved else "")
     outcome = ({**document, "archives": [one._asdict() for one in moved], "html": written}, shown)
     if found.reasons:
         kinds = [reason.kind for reason in found.reasons]
@@ -63,7 +63,7 @@ def monitor(name: str, settings: Settings, since: str, html: Path | None) -> Out
 def reset(name: str, settings: Settings) -> Outcome:
     """Set the working level of every version back to what it promises; what it was stays in the journal."""
     task = catalog.load(name, settings)
-    newest = {level.version: level.level for level in recall.levels(settings.journal, task.task)}
+    newest = {level.version: level.level for level in recall.levels(settings.journal_place, task.task)}
     known = bundles(task, settings, newest)
     promised = {
         version: known[version].task.answers.interval if version in known else task.answers.interval
@@ -71,7 +71,7 @@ def reset(name: str, settings: Settings) -> Outcome:
     }
     moved = {version: level for version, level in promised.items() if newest[version] != level}
     if moved:
-        journal = Journal(settings.journal)
+        journal = Journal(settings.journal_place)
         try:
             asyncio.run(journal.reset_levels(task.task, moved))
         finally:

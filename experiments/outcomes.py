@@ -34,7 +34,7 @@ def keep(task: Task, settings: Settings, source: Path, progress: Callable[[int, 
     """
     items = _items(task, offline.read_file(source), source)
     classes = _classes(task, settings)
-    journal = Journal(settings.journal)
+    journal = Journal(settings.journal_place)
     try:
         results = asyncio.run(_in_parts(journal, task, classes, items, progress))
     finally:

@@ -132,6 +132,10 @@ class JournalFull(GancaoError):
     """The journal could not be written or read, so no answer may leave and no outcome is confirmed."""
 
 
+class JournalAway(JournalFull):
+    """The server that keeps the journal can't be reached, or takes nothing now."""
+
+
 class KeyMissing(GancaoError):
     """A request without a key, where one is needed."""
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from feature_store.errors import Usage
 from feature_store.field import Frozen
+from feature_store.place import Place, Remote
 
 PREFIX = "GANCAO_"
 
@@ -23,6 +24,11 @@ class Settings(Frozen):
     mlflow_uri: str = Field(default="", description="MLflow tracking and registry URI; empty: SQLite in the home.")
     artifacts: str = Field(
         default="", description="Where MLflow puts artifacts of new experiments; empty: the home, or the server's own."
+    )
+    journal: str = Field(
+        default="",
+        pattern=r"^$|^postgres(ql)?://.",
+        description="Where answers are kept: the URL of a PostgreSQL; empty: SQLite in the home.",
     )
     host: str = Field(default="127.0.0.1", description="Address to serve on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to serve on; 0 takes a free one.")
@@ -95,9 +101,10 @@ class Settings(Frozen):
         return self.home / "jobs"
 
     @property
-    def journal(self) -> Path:
-        """The file of every answer."""
-        return self.home / "journal.db"
+    def journal_place(self) -> Place:
+        """Where every answer is."""
+        path = self.home / "journal.db"
+        return Remote(self.journal, path) if self.journal else path
 
     @property
     def shadows(self) -> Path:

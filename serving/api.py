@@ -32,7 +32,7 @@ class Answering:
     def __init__(self, champions: Champions, journal: Journal, shadow: Shadow, max_body_bytes: int) -> None:
         self.champions, self.journal, self._max_body_bytes = champions, journal, max_body_bytes
         self.shadow, self.explaining = shadow, Explaining()
-        self.metrics = Metrics(journal.path)
+        self.metrics = Metrics(journal.place)
 
     async def body(self, incoming: Request) -> bytes:
         """The body, counted while it arrives. Raises TooLarge."""

@@ -55,7 +55,8 @@ def build(settings: Settings, meter: Meter | None = None) -> Starlette:
     meter = meter or Meter()
     access = auth.Access(settings)
     shadow = Shadow(settings.cache, settings.shadows, settings.shadow)
-    champions, journal = Champions(settings.cache, settings.journal, settings.shadows), Journal(settings.journal, meter)
+    champions = Champions(settings.cache, settings.journal_place, settings.shadows)
+    journal = Journal(settings.journal_place, meter)
     answering = Answering(champions, journal, shadow, settings.max_body_bytes)
 
     @asynccontextmanager

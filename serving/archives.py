@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serving import chain, recall
-from serving.journal_file import BUSY_S
+from feature_store.place import Place
+from serving import chain, journal_store, recall
+from serving.journal_store import BUSY_S, Connection, reading
 
 
 class Archived(NamedTuple):
@@ -27,16 +28,16 @@ class Archived(NamedTuple):
     finished: bool
 
 
-def archives(path: Path) -> list[Archived]:
+def archives(place: Place) -> list[Archived]:
     """The archives of a journal, oldest first. Raises JournalFull when it can't be read."""
-    if not path.is_file():
+    if not journal_store.exists(place):
         return []
-    recall.mend(path)
-    with recall.reading(path) as connection:
+    recall.mend(place)
+    with reading(place) as connection:
         return of(connection)
 
 
-def of(connection: sqlite3.Connection) -> list[Archived]:
+def of(connection: Connection) -> list[Archived]:
     """The same, of a journal that is open."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     for _, note in chain.notes(connection, "rotation"):
@@ -55,7 +56,7 @@ def of(connection: sqlite3.Connection) -> list[Archived]:
     ]
 
 
-def unchained(connection: sqlite3.Connection, found: Iterable[Archived]) -> dict[str, int]:
+def unchained(connection: Connection, found: Iterable[Archived]) -> dict[str, int]:
     """By table, how many rows from before the chain the journal itself should still have."""
     starts = [note["before"] for _, note in chain.notes(connection, "start")]
     left = Counter(starts[0] if starts else {})
@@ -73,9 +74,9 @@ def settle(archive: Path) -> None:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def told(path: Path) -> str:
+def told(place: Place) -> str:
     """A sentence for who looks for an older answer; "" where none was moved."""
-    return " ".join(f"Answers before {day(one.before_us)} are in {one.file}." for one in archives(path)[-3:])
+    return " ".join(f"Answers before {day(one.before_us)} are in {one.file}." for one in archives(place)[-3:])
 
 
 def day(moment_us: int) -> str:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from sqlite3 import Connection
 from typing import Any
 
 import msgspec
+
+from serving.journal_store import Connection
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS chain (

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from feature_store.errors import BundleRefused, JournalFull, UnknownTask
+from feature_store.place import Place
 from serving import cache, noted, predictor, recall, version_metrics
 from serving.cache import Published
 from serving.exposition import Family
@@ -23,7 +24,7 @@ AGAIN_S = 2.0
 class Champions:
     """By task, the predictor that answers. A new one is loaded and warm before the old one is let go."""
 
-    def __init__(self, root: Path, journal: Path, shadows: Path) -> None:
+    def __init__(self, root: Path, journal: Place, shadows: Path) -> None:
         """root: the cache; journal: where outcomes move the working levels; shadows: challengers' answers."""
         self._root, self._journal, self._shadows = root, journal, shadows
         self._levels: dict[tuple[str, str], float] = {}

@@ -7,11 +7,11 @@ look counts what was written before a moment that all workers share, and the nex
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from sqlite3 import Connection
 from typing import Any
 
-from serving import chain, recall
+from feature_store.place import Place
+from serving import chain, journal_store, postgres
+from serving.journal_store import Connection
 
 _KEPT = (
     "coalesce((SELECT min(c.kept_us) FROM corrected_outcomes AS c WHERE c.prediction_id = t.prediction_id), t.kept_us)"
@@ -19,10 +19,16 @@ _KEPT = (
 """When an outcome was first kept: a correction is not counted again."""
 
 _ANSWERS = "SELECT a.task, a.version, count(*) FROM answers AS a WHERE {} GROUP BY 1, 2"
-_WARNINGS = (
-    "SELECT a.task, json_extract(w.value, '$.code'), json_extract(w.value, '$.field'), count(*) "
-    "FROM answers AS a, json_each(a.answer, '$.warnings') AS w WHERE {} GROUP BY 1, 2, 3"
-)
+_WARNINGS = {
+    "sqlite": (
+        "SELECT a.task, json_extract(w.value, '$.code'), json_extract(w.value, '$.field'), count(*) "
+        "FROM answers AS a, json_each(a.answer, '$.warnings') AS w WHERE {} GROUP BY 1, 2, 3"
+    ),
+    "postgres": (
+        "SELECT a.task, w.value ->> 'code', w.value ->> 'field', count(*) FROM answers AS a, "  # noqa: S608
+        f"jsonb_array_elements({postgres.json_of('a.answer')} -> 'warnings') AS w(value) WHERE {{}} GROUP BY 1, 2, 3"
+    ),
+}
 _OUTCOMES = (
     "SELECT o.task, a.version, count(*) FROM outcomes AS o CROSS JOIN answers AS a USING (prediction_id) "
     "WHERE {} GROUP BY 1, 2"
@@ -34,8 +40,8 @@ _Counters = dict[str, Counter[tuple[str, ...]]]
 class Counts:
     """Counters of one journal. answers, outcomes: by task and version; warnings: by task, code and field."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._last = {"answers": 0, "outcomes": 0}
         self._rotation = 0
         self._counted: _Counters = _none()
@@ -59,8 +65,8 @@ class Counts:
 
         After a rotation all is counted anew: what its notes say was moved, and what is still there.
         """
-        with recall.reading(self._path) as connection:
-            connection.execute("BEGIN")  # all that follows sees one state of the journal
+        with journal_store.reading(self._place) as connection:
+            journal_store.one_state(connection)  # all that follows sees one state of the journal
             rotation = _newest_rotation(connection)
             anew = rotation != self._rotation
             counted = _moved(connection) if anew else self._counted
@@ -72,7 +78,7 @@ class Counts:
             told = _span(connection, "outcomes", _KEPT, last["outcomes"], until_us)
             found = [(name, connection.execute(query, span).fetchall()) for name, query, span in (
                 ("answers", _ANSWERS.format(_SPAN.format("a")), new),
-                ("warnings", _WARNINGS.format(_SPAN.format("a")), new),
+                ("warnings", _WARNINGS[journal_store.dialect(connection)].format(_SPAN.format("a")), new),
                 ("outcomes", _OUTCOMES.format(_SPAN.format("o")), told),
             )]  # fmt: skip
         # once all is read: a look that fails counts nothing
@@ -86,9 +92,10 @@ class Counts:
 def of_moved(connection: Connection) -> dict[str, list[Any]]:
     """The counts of answers that a rotation moves, whose ids are in `leaving`: rows of labels and their number."""
     leaving = "{}.prediction_id IN (SELECT prediction_id FROM leaving)"
+    warnings = _WARNINGS[journal_store.dialect(connection)]
     return {
         "answers": connection.execute(_ANSWERS.format(leaving.format("a"))).fetchall(),
-        "warnings": connection.execute(_WARNINGS.format(leaving.format("a"))).fetchall(),
+        "warnings": connection.execute(warnings.format(leaving.format("a"))).fetchall(),
         "outcomes": connection.execute(_OUTCOMES.format(leaving.format("o"))).fetchall(),
     }
 

@@ -1,33 +1,28 @@
 """The journal: an answer is on disk before it leaves, and so is an outcome before it is confirmed.
 
-SQLite in WAL mode with synchronous=FULL; one writer thread a worker commits whatever has gathered (group commit),
-so that many requests share one fsync. Every record is a link of one chain (`serving/chain.py`). A Task may choose that
-its answers do not wait. Rows hold what was asked: the file is readable by its owner only.
+SQLite in WAL mode with synchronous=FULL, or PostgreSQL (`serving/journal_store.py`); one thread a worker writes
+(`serving/writer.py`). Every record is a link of one chain
+(`serving/chain.py`). A Task may choose that its answers do not wait. Rows hold what was asked: the file is readable by
+its owner only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import queue
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from feature_store.errors import JournalFull
+from feature_store.place import Place
 from feature_store.task import Adaptive
-from serving import chain, journal_file, levels, recall
-from serving.chain import Chain
+from serving import chain, journal_file, journal_store, levels
 from serving.log import log
 from serving.lost import Lost
-from serving.meter import COMMITS, FAILURES, RECORDS, UNNOTED, Meter
-
-MOST_AT_ONCE = 2000
+from serving.meter import Meter
+from serving.writer import Job, Writer, Writing, why
 
 
 @dataclass(frozen=True)
@@ -53,40 +48,17 @@ class Outcome:
 Kept = Literal["stored", "unchanged", "corrected"]
 
 
-@dataclass(frozen=True)
-class _Writing:
-    """The transaction that is open. now: microseconds since 1970."""
-
-    connection: sqlite3.Connection
-    now: int
-    chain: Chain
-
-
-_Job = Callable[[_Writing], Any]
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A job, and what is called in the writer's thread with what it gave, or with why it could not be kept."""
-
-    job: _Job
-    done: Callable[[Any, str], None]
-
-
 class Journal:
-    """The journal of one worker; several workers share the file."""
+    """The journal of one worker; several workers share the file, or the database."""
 
-    def __init__(self, path: Path, meter: Meter | None = None) -> None:
-        """Opens or makes the file. meter: what it counts in, None for one of its own.
+    def __init__(self, place: Place, meter: Meter | None = None) -> None:
+        """Opens or makes it. meter: what it counts in, None for one of its own.
 
-        Raises JournalFull when it can't be written.
+        Raises JournalFull when it can't be written; a server that is away is waited for.
         """
-        self.path, self._meter = path, meter or Meter()
+        self.place = place
         self._lost = Lost()
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
-        journal_file.prepare(path)
-        self._thread.start()
+        self._writer = Writer(place, self._lost, meter or Meter())
 
     async def keep(self, entries: list[Entry]) -> None:
         """Returns when the answers are durable. Raises JournalFull when they can't be."""
@@ -102,11 +74,9 @@ class Journal:
         as the journal can be written again.
         """
         if self._lost.admit(task, len(entries)):
-            self._queue.put(
-                _Waiting(
-                    lambda writing: _insert(writing, entries),
-                    lambda _, error: self._lost.settle(task, len(entries), error),
-                )
+            self._writer.put(
+                lambda writing: _insert(writing, entries),
+                lambda _, error: self._lost.settle(task, len(entries), "" if error is None else why(error)),
             )
 
     async def keep_outcomes(
@@ -137,77 +107,26 @@ class Journal:
 
     def close(self) -> None:
         """Write what is waiting and stop."""
-        self._queue.put(None)
-        self._thread.join()
+        self._writer.close()
 
     def log_head(self) -> None:
         """Log where the chain ends: what is kept of the log elsewhere shows later that nothing was cut off."""
-        with suppress(JournalFull), recall.reading(self.path) as connection:
+        with suppress(JournalFull), journal_store.reading(self.place) as connection:
             number, digest = chain.head(connection)
             log("journal_head", head=f"{number}:{digest.hex()}")
 
-    async def _written(self, job: _Job, refusal: str) -> Any:
+    async def _written(self, job: Job, refusal: str) -> Any:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
-        def done(result: Any, error: str) -> None:
+        def done(result: Any, error: Exception | None) -> None:
             loop.call_soon_threadsafe(_settle, future, result, error, refusal)
 
-        self._queue.put(_Waiting(job, done))
+        self._writer.put(job, done)
         return await future
 
-    def _write_forever(self) -> None:
-        connection: sqlite3.Connection | None = None
-        while (first := self._queue.get()) is not None:
-            batch = [first]
-            while len(batch) < MOST_AT_ONCE and not self._queue.empty():
-                if (more := self._queue.get()) is None:
-                    self._queue.put(None)
-                    break
-                batch.append(more)
-            error, results = "", [None] * len(batch)
-            try:
-                connection = connection or journal_file.connect(self.path)
-                results = self._commit(connection, batch)
-            except (sqlite3.Error, OSError) as reason:
-                error = str(reason) or type(reason).__name__
-                self._meter.add(FAILURES)
-                _closed(connection)
-                connection = None  # opened anew for the next batch
-            for waiting, result in zip(batch, results, strict=True):
-                waiting.done(result, error)
-            self._meter.put(UNNOTED, sum(self._lost.unwritten().values()))
-        with suppress(sqlite3.Error, OSError):
-            if self._lost.unwritten():
-                connection = connection or journal_file.connect(self.path)
-                self._commit(connection, [])
-        _closed(connection)
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> list[Any]:
-        """What each job gave, once all is on disk; with them a note of answers that could not be written earlier."""
-        lost, began = self._lost.unwritten(), time.monotonic()
-        with connection:  # rolls back when it fails
-            connection.execute("BEGIN IMMEDIATE")
-            now = time.time_ns() // 1000  # once the file is ours: what is written later is not earlier
-            writing = _Writing(connection, now, Chain(connection))
-            before = writing.chain.number
-            for task, n in lost.items():
-                writing.chain.note("lost", {"at_us": now, "task": task, "answers": n})
-            results = [waiting.job(writing) for waiting in batch]
-        self._meter.observe(COMMITS, time.monotonic() - began)
-        self._meter.add(RECORDS, n=writing.chain.number - before)
-        self._lost.written(lost)
-        return results
-
-
-def _closed(connection: sqlite3.Connection | None) -> None:
-    """Close it at once: on a full disk a batch after the other fails, and each connection holds three files."""
-    with suppress(sqlite3.Error):
-        if connection is not None:
-            connection.close()
-
-
-def _insert(writing: _Writing, entries: list[Entry]) -> None:
+def _insert(writing: Writing, entries: list[Entry]) -> None:
     rows = [(e.prediction_id, writing.now, e.task, e.version, e.row, e.answer) for e in entries]
     numbers = writing.chain.add("answer", rows)
     writing.connection.executemany(
@@ -216,7 +135,7 @@ def _insert(writing: _Writing, entries: list[Entry]) -> None:
     )
 
 
-def _outcome(writing: _Writing, task: str, outcome: Outcome, adaptive: Adaptive | None) -> Kept | None:
+def _outcome(writing: Writing, task: str, outcome: Outcome, adaptive: Adaptive | None) -> Kept | None:
     connection, now, key = writing.connection, writing.now, (outcome.prediction_id,)
     if connection.execute("SELECT task FROM answers WHERE prediction_id = ?", key).fetchone() != (task,):
         return None
@@ -244,7 +163,7 @@ def _outcome(writing: _Writing, task: str, outcome: Outcome, adaptive: Adaptive 
     return "corrected"
 
 
-def _move_level(writing: _Writing, outcome: Outcome, adaptive: Adaptive) -> None:
+def _move_level(writing: Writing, outcome: Outcome, adaptive: Adaptive) -> None:
     """One step of the level that the answer was made at; none for an answer that was made at a fixed one."""
     task, version, text = writing.connection.execute(
         "SELECT task, version, answer FROM answers WHERE prediction_id = ?", (outcome.prediction_id,)
@@ -258,21 +177,21 @@ def _move_level(writing: _Writing, outcome: Outcome, adaptive: Adaptive) -> None
     _level(writing, task, version, moved, outcome.prediction_id)
 
 
-def _reset(writing: _Writing, task: str, promised: Mapping[str, float]) -> None:
+def _reset(writing: Writing, task: str, promised: Mapping[str, float]) -> None:
     for version, level in promised.items():
         _level(writing, task, version, level, None)
 
 
-def _level(writing: _Writing, task: str, version: str, level: float, prediction_id: str | None) -> None:
+def _level(writing: Writing, task: str, version: str, level: float, prediction_id: str | None) -> None:
     content = (task, version, writing.now, level)
     (number,) = writing.chain.add("level", [(prediction_id or "", *content)])
     writing.connection.execute("INSERT INTO levels VALUES (?, ?, ?, ?, ?, ?)", (*content, prediction_id, number))
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: str, refusal: str) -> None:
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None, refusal: str) -> None:
     if future.done():  # the client went away
         return
-    if error:
-        future.set_exception(JournalFull(refusal.format(error)))
+    if error is not None:
+        future.set_exception(journal_store.refusal(error)(refusal.format(why(error))))
     else:
         future.set_result(result)

@@ -1,14 +1,14 @@
-"""The journal's file: its tables, how it is opened to be written, and what an older one lacks."""
+"""The journal's tables: how they are made, and what an older file lacks."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
-from feature_store.errors import JournalFull
-from serving import chain
+from feature_store.place import Place
+from serving import chain, journal_store
+from serving.journal_store import FAILURES, Connection
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS answers (
@@ -48,48 +48,69 @@ SCHEMA = (
     number INTEGER
 )""",
     "CREATE INDEX IF NOT EXISTS levels_by_version ON levels (task, version)",
-    "CREATE TRIGGER IF NOT EXISTS levels_stay BEFORE UPDATE ON levels BEGIN SELECT RAISE(ABORT, 'only added to'); END",
-    "CREATE TRIGGER IF NOT EXISTS levels_last BEFORE DELETE ON levels BEGIN SELECT RAISE(ABORT, 'only added to'); END",
     *chain.SCHEMA,
 )
+ONLY_ADDED_TO = {
+    "sqlite": (
+        "CREATE TRIGGER IF NOT EXISTS levels_stay BEFORE UPDATE ON levels "
+        "BEGIN SELECT RAISE(ABORT, 'only added to'); END",
+        "CREATE TRIGGER IF NOT EXISTS levels_last BEFORE DELETE ON levels "
+        "BEGIN SELECT RAISE(ABORT, 'only added to'); END",
+    ),
+    "postgres": (
+        "CREATE FUNCTION only_added_to() RETURNS trigger LANGUAGE plpgsql "
+        "AS $$ BEGIN RAISE EXCEPTION 'only added to'; END $$",
+        "CREATE TRIGGER levels_stay BEFORE UPDATE OR DELETE ON levels FOR EACH ROW EXECUTE FUNCTION only_added_to()",
+    ),
+}
+"""The guard of the working levels."""
+
 NUMBERED = ("answers", "outcomes", "corrected_outcomes", "levels")
 """Tables of records; `chain` counts them all."""
 
 TABLES = frozenset({*NUMBERED, "chain"})
-BUSY_S = 10.0
+COLUMNS = {
+    "answers": "prediction_id, at_us, task, version, row, answer, number",
+    "outcomes": "prediction_id, at_us, kept_us, task, value, number",
+    "corrected_outcomes": "prediction_id, at_us, kept_us, value, until_us, number",
+    "chain": "number, kind, record, hash",
+}
+"""In the order in which they are written; PostgreSQL's tables have a `rowid` besides."""
+
 NEWEST_LEVEL = "SELECT level FROM levels WHERE task = ? AND version = ? ORDER BY rowid DESC LIMIT 1"
 
 
-def prepare(path: Path) -> None:
-    """Make the file, or what an older one lacks, and begin its chain. Raises JournalFull when it can't be written."""
+def prepare(place: Place) -> None:
+    """Make the journal, or what an older file lacks, and begin its chain.
+
+    Raises JournalFull when it can't be written, JournalAway when it can't be reached.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=True)
-        with closing(connect(path)) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            make(connection)
-            chain.begin(connection, time.time_ns() // 1000, NUMBERED)
-    except (OSError, sqlite3.Error) as error:
-        raise JournalFull(f"The journal {path} can't be written ({error}). Mend the folder or its disk.") from None
+        begin(place)
+    except FAILURES as error:
+        remedy = "Mend the folder or its disk." if isinstance(place, Path) else "Mend the server, or its address."
+        raise journal_store.refusal(error)(f"The journal {place} can't be written ({error}). {remedy}") from None
 
 
-def make(connection: sqlite3.Connection) -> None:
+def begin(place: Place) -> None:
+    """The same. Raises one of FAILURES."""
+    if isinstance(place, Path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch(mode=0o600, exist_ok=True)
+    with closing(journal_store.connect(place)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        make(connection)
+        chain.begin(connection, time.time_ns() // 1000, NUMBERED)
+
+
+def make(connection: Connection) -> None:
     """The tables and columns that are not there yet, inside a transaction."""
-    for statement in SCHEMA:
+    dialect = journal_store.dialect(connection)
+    if dialect == "postgres" and journal_store.begun(connection):
+        return  # even to make what is there, it would wait for who reads
+    for statement in (*SCHEMA, *ONLY_ADDED_TO[dialect]):
         connection.execute(statement)
-    for table in NUMBERED:
-        if "number" not in {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}:
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN number INTEGER")
-
-
-def connect(path: Path, mode: str = "WAL") -> sqlite3.Connection:
-    """A connection that writes; what it commits is on disk. mode: SQLite's journal_mode."""
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: what a rotation frees can be given back
-        connection.execute(f"PRAGMA journal_mode = {mode}")
-        connection.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error:
-        connection.close()  # on a full disk many fail, and each would hold its files until it is collected
-        raise
-    return connection
+    if dialect == "sqlite":
+        for table in NUMBERED:
+            if "number" not in {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN number INTEGER")

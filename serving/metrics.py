@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from feature_store.place import Place
 from serving import exposition, monitor
 from serving.counts import Counts
 from serving.distribution import ALL
@@ -31,7 +31,7 @@ DAYS, MOST = 30, 5_000
 class Metrics:
     """The text of one worker, made anew when a minute has passed."""
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, journal: Place) -> None:
         self._journal, self._counts = journal, Counts(journal)
         self._lock = asyncio.Lock()
         self._minute, self._text = -1, b""

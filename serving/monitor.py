@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from feature_store.place import Place
 from feature_store.task import Task
 from serving import drift, realised, recall
 from serving.bundle import Bundle
@@ -123,7 +123,7 @@ class Monitored:
 
 
 def measure(
-    task: Task, journal: Path, versions: Mapping[str, Bundle], since_us: int = EVER, most: int | None = None
+    task: Task, journal: Place, versions: Mapping[str, Bundle], since_us: int = EVER, most: int | None = None
 ) -> Monitored:
     """Everything that is watched. versions: bundles of the versions that answered, as far as they are at hand.
 
@@ -253,7 +253,7 @@ def _calibrated(versions: Mapping[str, Bundle]) -> dict[str, int]:
     return out
 
 
-def _levels(journal: Path, task: Task, versions: Mapping[str, Bundle]) -> dict[str, Level]:
+def _levels(journal: Place, task: Task, versions: Mapping[str, Bundle]) -> dict[str, Level]:
     promised = {version: bundle.task.answers.interval for version, bundle in versions.items()}
     return {
         version: Level(promised.get(version, task.answers.interval), working, moves)

@@ -37,7 +37,7 @@ async def empty(incoming: Request) -> Response:
     named = incoming.path_params.get("prediction_id", "")
     if not named:
         return _page(incoming, predictor, {})
-    found = await asyncio.to_thread(recall.find, here.journal.path, predictor.task.task, named)
+    found = await asyncio.to_thread(recall.find, here.journal.place, predictor.task.task, named)
     errors = [] if found else [RowError(0, _ID.name, "unknown_prediction", "")]
     return _page(incoming, predictor, {_ID.name: named[: outcomes.MAX_ID]}, errors=errors, found=found)
 
@@ -57,7 +57,7 @@ async def typed(incoming: Request) -> Response:
         return _page(incoming, predictor, texts, errors=errors)
     item = {"prediction_id": row[_ID.name], "value": row[target.name]}
     try:
-        found = await asyncio.to_thread(recall.find, here.journal.path, task.task, str(item["prediction_id"]))
+        found = await asyncio.to_thread(recall.find, here.journal.place, task.task, str(item["prediction_id"]))
         if found is None:
             return _page(incoming, predictor, texts, errors=[RowError(0, _ID.name, "unknown_prediction", "")])
         (result,) = await here.keep_outcomes(predictor, [item])

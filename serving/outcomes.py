@@ -82,7 +82,7 @@ async def keep(journal: Journal, task: Task, classes: Sequence[str], items: Sequ
     kept = await journal.keep_outcomes(task.task, sent, task.answers.adaptive)
     results = {item.row: item for item in judged if isinstance(item, Result)}
     if None in kept or any(result.code == "no_match" for result in results.values()):
-        where = await asyncio.to_thread(archives.told, journal.path)
+        where = await asyncio.to_thread(archives.told, journal.place)
     for item, status in zip(wanted, kept, strict=True):
         if status is None:
             text = f"No answer of {task.task} has this id in the journal. Check the id and the task. {where}".rstrip()
@@ -127,7 +127,7 @@ def _of_shape(item: Mapping[str, Any]) -> request.Fault | None:
     given, key = item.get("prediction_id"), item.get("key")
     if (given is None) == (key is None):
         return "required", "Send either the prediction_id of the answer, or a key: {field: value, ...}."
-    if given is not None and (not isinstance(given, str) or not given or len(given) > MAX_ID):
+    if given is not None and (not isinstance(given, str) or not given or len(given) > MAX_ID or "\0" in given):
         return "wrong_type", "prediction_id takes the text that came with the answer."
     return None
 
@@ -166,7 +166,7 @@ def _find(journal: Journal, task: Task, keyed: Sequence[_Item]) -> dict[int, _It
     """By row, the items with the id that their key finds, or why it finds none."""
     names = sorted(keyed[0].key)
     alike = [item for item in keyed if sorted(item.key) == names]
-    matches = recall.match(journal.path, task.task, names, [[item.key[name] for name in names] for item in alike])
+    matches = recall.match(journal.place, task.task, names, [[item.key[name] for name in names] for item in alike])
     out: dict[int, _Item | Result] = {
         item.row: Result(
             item.row, None, "refused", "other_key",

@@ -14,6 +14,7 @@ from feature_store.errors import (
     GancaoError,
     JobConflict,
     JobNotKept,
+    JournalAway,
     JournalFull,
     KeyMissing,
     KeyRefused,
@@ -64,6 +65,7 @@ _KINDS: dict[type[GancaoError], tuple[int, str, str]] = {
     NotReady: (503, "not-ready", "No model yet"),
     Busy: (503, "busy", "Too busy"),
     KeysUnreadable: (503, "keys-unreadable", "Keys can't be checked"),
+    JournalAway: (503, "journal-away", "The journal can't be reached"),
     JournalFull: (507, "journal-full", "It could not be kept"),
     JobNotKept: (507, "job-not-kept", "The file could not be kept"),
 }

@@ -1,5 +1,7 @@
 """Rotation: older answers with all that is known of them move to an archive, a file beside that then stays as it is.
 
+The archive is a file of SQLite, also of a journal in PostgreSQL: then it lies in the home from which it was rotated.
+
 It goes in rounds, so that workers wait for none of them long. A round copies into the archive, which is on disk before
 the journal lets go of anything, and then deletes and notes what it moved in one transaction: what stands in the
 journal counts, and a copy of it in the archive is of a round that was cut off and goes with the next rotation.
@@ -8,9 +10,8 @@ journal counts, and a copy of it in the archive is of a round that was cut off a
 from __future__ import annotations
 
 import fcntl
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from feature_store.errors import JournalBusy, JournalFull
-from serving import archives, counts, journal_file
+from feature_store.place import Place
+from serving import archives, counts, journal_file, journal_store
 from serving.chain import ELSEWHERE, Chain
 from serving.durable import sync_folder
-from serving.journal_file import NUMBERED
+from serving.journal_file import COLUMNS, NUMBERED
+from serving.journal_store import FAILURES, Connection
+from serving.postgres import Postgres
 
 ROUND = 1000
 """Answers that a round moves at most."""
@@ -34,6 +38,11 @@ MOVED = tuple(table for table in NUMBERED if table != "levels")
 
 INCREMENTAL, PAGES = 2, 2000
 """SQLite's number for auto_vacuum = INCREMENTAL, and how many pages are given back at once."""
+
+AT_ONCE = 500
+"""Values that one query asks after."""
+
+_BUSY = "Another rotation of {} is running. Wait for it."
 
 Progress = Callable[[int], None]
 
@@ -58,7 +67,7 @@ class _Round:
         return {table: n for table, rows in self.rows.items() if (n := sum(row[-1] is None for row in rows))}
 
 
-def rotate(path: Path, before_us: int, progress: Progress = lambda moved: None) -> Rotated:
+def rotate(place: Place, before_us: int, progress: Progress = lambda moved: None) -> Rotated:
     """Move answers that were given before then to an archive, with their outcomes.
 
     An answer of which an outcome was kept or corrected since then stays, with its outcomes. before_us: microseconds
@@ -66,17 +75,19 @@ def rotate(path: Path, before_us: int, progress: Progress = lambda moved: None) 
     nothing, and the next rotation goes on. Raises JournalFull when a file can't be written, and
     JournalBusy when another rotation runs.
     """
-    journal_file.prepare(path)
-    done = Rotated()
+    journal_file.prepare(place)
+    done, path = Rotated(), journal_store.file(place)
     try:
-        with _alone(path), closing(journal_file.connect(path)) as main:
+        with _alone(path), closing(journal_store.connect(place)) as main:
+            if isinstance(main, Postgres) and not main.alone():  # another machine's
+                raise JournalBusy(_BUSY.format(place))
             file = _file(main, path, before_us)
             if file is None:
                 return done
             done.file, target = file, path.parent / file
             target.touch(mode=0o600, exist_ok=True)
-            with closing(journal_file.connect(target, "DELETE")) as archive:
-                _ready(archive, path)
+            with closing(journal_store.connect(target, "DELETE")) as archive:
+                _ready(archive, main)
                 sync_folder(path.parent)
                 for task in _tasks(main):
                     while moved := _one_round(main, archive, file, task, before_us):
@@ -87,14 +98,15 @@ def rotate(path: Path, before_us: int, progress: Progress = lambda moved: None) 
                 main.execute("BEGIN IMMEDIATE")
                 _note(Chain(main), file, before_us, last=True)
             _give_back(main)
-    except (OSError, sqlite3.Error) as error:
-        raise JournalFull(
-            f"The rotation of {path} stopped ({error}); nothing is lost. Mend the folder or its disk and rotate again."
+    except FAILURES as error:
+        remedy = "Mend the folder or its disk" if isinstance(place, Path) else "Mend the server or this folder's disk"
+        raise journal_store.refusal(error)(
+            f"The rotation of {place} stopped ({error}); nothing is lost. {remedy} and rotate again."
         ) from None
     return done
 
 
-def _tasks(main: sqlite3.Connection) -> list[str]:
+def _tasks(main: Connection) -> list[str]:
     return [task for (task,) in main.execute("SELECT DISTINCT task FROM answers").fetchall()]
 
 
@@ -104,13 +116,18 @@ _MAY_GO = (
 )
 
 
-def _file(main: sqlite3.Connection, path: Path, before_us: int) -> str | None:
+def _file(main: Connection, path: Path, before_us: int) -> str | None:
     """The archive to write: that of a rotation that was cut off, else a new one; None where there is nothing to move.
 
     It is noted before it is made, so that a file that the journal knows nothing of is never written to.
     """
     known = archives.of(main)
     if known and not known[-1].finished:
+        if known[-1].answers and not (path.parent / known[-1].file).is_file():
+            raise JournalFull(
+                f"A rotation into {known[-1].file} was cut off, and that file is not in {path.parent}. Rotate where "
+                "it is, or put it there."
+            )
         return known[-1].file
     query = f"SELECT 1 {_MAY_GO}"
     if not any(main.execute(query, (task, before_us, before_us, 1)).fetchone() for task in _tasks(main)):
@@ -140,24 +157,27 @@ def _note(end: Chain, file: str, before_us: int, moving: _Round | None = None, c
     end.note("rotation", facts)
 
 
-def _ready(archive: sqlite3.Connection, path: Path) -> None:
+def _ready(archive: Connection, main: Connection) -> None:
     """Its tables, without the copies that a round left when it was cut off."""
     with archive:
         archive.execute("BEGIN IMMEDIATE")
         journal_file.make(archive)
-    archive.execute("ATTACH ? AS journal", (str(path),))
-    with archive:
-        archive.execute("BEGIN")  # not IMMEDIATE, which would lock the journal as well
+        here = [one for (one,) in archive.execute("SELECT prediction_id FROM answers").fetchall()]
+        still = [(one,) for (one,) in _among(main, "SELECT prediction_id FROM answers WHERE prediction_id", here)]
         for table in MOVED:
-            archive.execute(
-                f"DELETE FROM main.{table} WHERE prediction_id IN (SELECT prediction_id FROM journal.answers)"  # noqa: S608
-            )
-        archive.execute(
-            "UPDATE main.chain SET kind = 'elsewhere', record = '' WHERE kind != 'elsewhere' AND EXISTS (SELECT 1 "
-            "FROM journal.chain AS there WHERE there.number = main.chain.number AND there.kind != 'elsewhere')"
-        )
-        archive.execute(f"DELETE FROM main.chain WHERE {_UNNEEDED.format('main.')}")  # noqa: S608
-    archive.execute("DETACH journal")
+            archive.executemany(f"DELETE FROM {table} WHERE prediction_id = ?", still)  # noqa: S608
+        own = f"SELECT number FROM chain WHERE kind != '{ELSEWHERE}'"  # noqa: S608
+        numbers = [number for (number,) in archive.execute(own).fetchall()]
+        still = [(number,) for (number,) in _among(main, f"{own} AND number", numbers)]
+        archive.executemany(f"UPDATE chain SET kind = '{ELSEWHERE}', record = '' WHERE number = ?", still)  # noqa: S608
+        archive.execute(f"DELETE FROM chain WHERE {_UNNEEDED.format('')}")  # noqa: S608
+
+
+def _among(connection: Connection, query: str, wanted: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """What a query that ends in a column's name finds of those values."""
+    for start in range(0, len(wanted), AT_ONCE):
+        some = wanted[start : start + AT_ONCE]
+        yield from connection.execute(f"{query} IN ({', '.join('?' * len(some))})", some).fetchall()
 
 
 _UNNEEDED = (
@@ -167,9 +187,7 @@ _UNNEEDED = (
 """Of a hash that is kept for the record after it, which is not in this file."""
 
 
-def _one_round(
-    main: sqlite3.Connection, archive: sqlite3.Connection, file: str, task: str, before_us: int
-) -> tuple[int, int] | None:
+def _one_round(main: Connection, archive: Connection, file: str, task: str, before_us: int) -> tuple[int, int] | None:
     """Answers and outcomes that were moved; None when the task has none left that may go."""
     with main:
         main.execute("BEGIN IMMEDIATE")  # no outcome comes in between
@@ -189,44 +207,48 @@ def _one_round(
     return len(moving.rows["answers"]), len(moving.rows["outcomes"])
 
 
-def _chosen(main: sqlite3.Connection) -> _Round:
+def _chosen(main: Connection) -> _Round:
     out = _Round()
     for table in MOVED:
         out.rows[table] = main.execute(
-            f"SELECT * FROM {table} WHERE prediction_id IN (SELECT prediction_id FROM leaving) ORDER BY rowid"  # noqa: S608
+            f"SELECT {COLUMNS[table]} FROM {table} "  # noqa: S608
+            "WHERE prediction_id IN (SELECT prediction_id FROM leaving) ORDER BY rowid"
         ).fetchall()
         out.numbers += [row[-1] for row in out.rows[table] if row[-1] is not None]
     return out
 
 
-def _copy(main: sqlite3.Connection, archive: sqlite3.Connection, moving: _Round) -> None:
+def _copy(main: Connection, archive: Connection, moving: _Round) -> None:
     for table, rows in moving.rows.items():
         if rows:
             archive.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)  # noqa: S608
     inside = set(moving.numbers)
-    edges = [(number - 1,) for number in inside if number - 1 not in inside and number > 1]
-    for (edge,) in edges:
-        (digest,) = main.execute("SELECT hash FROM chain WHERE number = ?", (edge,)).fetchone()
-        archive.execute("INSERT OR IGNORE INTO chain VALUES (?, ?, '', ?)", (edge, ELSEWHERE, digest))
-    for number in moving.numbers:
-        link = main.execute("SELECT * FROM chain WHERE number = ?", (number,)).fetchone()
-        archive.execute("INSERT OR REPLACE INTO chain VALUES (?, ?, ?, ?)", link)
+    edges = [number - 1 for number in inside if number - 1 not in inside and number > 1]
+    before = _among(main, "SELECT number, hash FROM chain WHERE number", edges)
+    archive.executemany(
+        f"INSERT OR IGNORE INTO chain VALUES (?, '{ELSEWHERE}', '', ?)",  # noqa: S608
+        list(before),
+    )
+    links = _among(main, f"SELECT {COLUMNS['chain']} FROM chain WHERE number", moving.numbers)  # noqa: S608
+    archive.executemany("INSERT OR REPLACE INTO chain VALUES (?, ?, ?, ?)", list(links))
 
 
-def _let_go(main: sqlite3.Connection, moving: _Round, file: str) -> None:
+def _let_go(main: Connection, moving: _Round, file: str) -> None:
     for table in MOVED:
         main.execute(f"DELETE FROM {table} WHERE prediction_id IN (SELECT prediction_id FROM leaving)")  # noqa: S608
     places = [(number,) for number in moving.numbers]
-    main.executemany(f"UPDATE chain SET kind = '{ELSEWHERE}', record = '{file}' WHERE number = ?", places)  # noqa: S608
-    main.executemany(
-        f"DELETE FROM chain WHERE number = ? AND {_UNNEEDED.format('')}",  # noqa: S608
-        [*places, *((number - 1,) for number in moving.numbers)],
-    )
+    with journal_store.piped(main):
+        main.executemany(f"UPDATE chain SET kind = '{ELSEWHERE}', record = '{file}' WHERE number = ?", places)  # noqa: S608
+        main.executemany(
+            f"DELETE FROM chain WHERE number = ? AND {_UNNEEDED.format('')}",  # noqa: S608
+            [*places, *((number - 1,) for number in moving.numbers)],
+        )
 
 
-def _give_back(main: sqlite3.Connection) -> None:
-    """Let the file shrink, a few pages at a time; one that was made by an older version keeps them for what comes."""
-    if main.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
+def _give_back(main: Connection) -> None:
+    """Let the file shrink, a few pages at a time; one that was made by an older version keeps them for what comes, and
+    PostgreSQL does of itself."""
+    if isinstance(main, Postgres) or main.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
         return
     while main.execute("PRAGMA freelist_count").fetchone()[0]:
         main.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
@@ -236,9 +258,10 @@ def _give_back(main: sqlite3.Connection) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One rotation at a time. The lock goes with the process that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + "-rotating").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JournalBusy(f"Another rotation of {path} is running. Wait for it.") from None
+            raise JournalBusy(_BUSY.format(path)) from None
         yield

@@ -11,11 +11,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from feature_store.errors import JournalFull
-from serving import archives, chain, recall
+from feature_store.errors import JournalAway, JournalFull
+from feature_store.place import Place
+from serving import archives, chain, journal_store, recall
 from serving.archives import Archived
 from serving.chain import ELSEWHERE, FIRST, NOTES
-from serving.journal_file import BUSY_S, NUMBERED
+from serving.journal_file import NUMBERED
+from serving.journal_store import Connection, opened, stream
+from serving.postgres import Away, Failed
 
 EVERY = 2000
 """Records between two calls of `progress`."""
@@ -68,12 +71,14 @@ class _Link(NamedTuple):
 class _Shelf:
     """One file of the journal while it is walked."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.name, self.connection = path.name, connection
-        connection.text_factory = _text
-        self._levels = connection.execute(
+    def __init__(self, place: Place, connection: Connection) -> None:
+        self.name, self.connection = journal_store.name(place), connection
+        if isinstance(connection, sqlite3.Connection):
+            connection.text_factory = _text
+        self._levels = stream(
+            connection,
             "SELECT number, prediction_id, task, version, at_us, level FROM levels WHERE number IS NOT NULL "
-            "ORDER BY rowid"
+            "ORDER BY rowid",
         )
 
     def close(self) -> None:
@@ -81,10 +86,11 @@ class _Shelf:
         self._levels.close()
 
     def links(self) -> Iterator[_Link]:
-        rows = self.connection.execute(
+        rows = stream(
+            self.connection,
             "SELECT c.number, c.kind, c.record, c.hash, a.number, a.prediction_id, a.at_us, a.task, a.version, a.row, "
             "a.answer FROM chain AS c LEFT JOIN answers AS a ON c.kind = 'answer' AND a.prediction_id = c.record "
-            "ORDER BY c.number"
+            "ORDER BY c.number",
         )
         for number, kind, record, digest, *answer in rows:
             mended = digest if isinstance(digest, bytes) else b""
@@ -135,8 +141,8 @@ class _Shelf:
             for (record,) in self.connection.execute(query):
                 yield kind, record
         twice = (
-            "SELECT prediction_id FROM (SELECT prediction_id, number FROM outcomes UNION ALL "
-            "SELECT prediction_id, number FROM corrected_outcomes) WHERE number IS NOT NULL "
+            "SELECT min(prediction_id) FROM (SELECT prediction_id, number FROM outcomes UNION ALL "
+            "SELECT prediction_id, number FROM corrected_outcomes) AS told WHERE number IS NOT NULL "
             "GROUP BY number HAVING count(*) > 1 LIMIT 1"
         )
         for (record,) in self.connection.execute(twice):
@@ -153,22 +159,26 @@ class _Shelf:
 
 
 def verify(
-    path: Path, head: tuple[int, str] | None = None, progress: Callable[[int, int], None] = lambda done, total: None,
+    place: Place, head: tuple[int, str] | None = None, progress: Callable[[int, int], None] = lambda done, total: None,
     beside: bool = True,
 ) -> Verified:  # fmt: skip
     """Walk the chain to its end or to the first record that does not hold.
 
     head: number and hash (hex) that were written down elsewhere: only with them is it seen that the last records are
     gone, or that the chain was made anew. progress: called with records done and records in all. beside: walk the
-    archives that lie beside it too. Raises JournalFull when there is no journal that can be opened.
+    archives that lie beside it too. Raises JournalFull when there is no journal that can be opened, JournalAway when it
+    can't be reached.
     """
-    if not path.is_file():
-        raise JournalFull(f"There is no journal {path}. Set GANCAO_HOME to the folder in which it is.")
-    found = Verified(files=[path.name])
+    if not journal_store.exists(place):
+        where = (
+            "GANCAO_HOME to the folder in which" if isinstance(place, Path) else "GANCAO_JOURNAL to the URL at which"
+        )
+        raise JournalFull(f"There is no journal {place}. Set {where} it is.")
+    found, path = Verified(files=[journal_store.name(place)]), journal_store.file(place)
     try:
-        recall.mend(path)
+        recall.mend(place)
         with ExitStack() as stack:
-            shelves = [stack.enter_context(_opened(path))]
+            shelves = [stack.enter_context(_opened(place))]
             named = archives.of(shelves[0].connection)
             for archive in named:
                 if beside and (path.parent / archive.file).is_file():
@@ -184,20 +194,20 @@ def verify(
                 _sound(shelf)
     except _Broken as broken:
         found.fault = broken.fault
-    except (sqlite3.DatabaseError, JournalFull) as error:
+    except Away as error:
+        raise JournalAway(f"The journal {place} went away ({error}). Verify it again later.") from None
+    except (sqlite3.DatabaseError, Failed, JournalFull) as error:
         told = f"After record {found.last} a file can't be read: {error}"
         found.fault = Fault(found.last + 1, "", "", "damaged", "", told)
     return found
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Shelf]:
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)) as connection:
-        connection.execute("BEGIN")  # all that follows sees one state of the file
-        shelf = _Shelf(path, connection)
-        yield shelf
-        shelf.close()
+def _opened(place: Place) -> Iterator[_Shelf]:
+    with opened(place) as connection:
+        journal_store.one_state(connection)
+        with closing(_Shelf(place, connection)) as shelf:
+            yield shelf
 
 
 def _walk(
@@ -282,6 +292,8 @@ def _moved(named: list[Archived], found: Verified) -> None:
 
 def _sound(shelf: _Shelf) -> None:
     """SQLite's own look at the file: what no record shows, such as an index from which a row is missing."""
+    if not isinstance(shelf.connection, sqlite3.Connection):
+        return
     told = shelf.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if told != "ok":
         raise _Broken(Fault(None, "", "", "damaged", shelf.name, f"{shelf.name} is damaged: {told}"))

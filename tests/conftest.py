@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from mlflow import MlflowClient
+
+from feature_store.place import Place, Remote
+from tests import servers
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -244,6 +249,40 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("registry") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_registered_models()
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL for the tests of one process; each takes a schema of its own (`schema`)."""
+    with servers.postgres() as url:
+        yield url
+
+
+@contextmanager
+def schema(url: str) -> Iterator[str]:
+    """The URL of an empty schema, which goes with the block."""
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        yield f"{url}?options=-csearch_path%3D{name}"
+        connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where a journal may be, in either store; none is there yet."""
+    path = tmp_path / "journal.db"
+    if request.param == "sqlite":
+        yield path
+        return
+    with schema(request.getfixturevalue("postgres_url")) as url:
+        yield Remote(url, path)
+
+
+def home_of(place: Place) -> Home:
+    """The home to which a journal belongs."""
+    folder = place.path.parent if isinstance(place, Remote) else place.parent
+    return Home(folder, folder, (("GANCAO_JOURNAL", place.url),) if isinstance(place, Remote) else ())
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from feature_store.place import Place, Remote
 from feature_store.task import Adaptive
+from serving import journal_file, journal_store, postgres
 from serving.journal import Entry, Journal, Outcome
 
 ANSWER = {
@@ -27,63 +31,81 @@ def entry(prediction_id: str, task: str = "stay") -> Entry:
     return Entry(prediction_id, task, "1", row, json.dumps({"prediction_id": prediction_id, **ANSWER}))
 
 
-def keep(path: Path, *ids: str, task: str = "stay") -> None:
+def keep(place: Place, *ids: str, task: str = "stay") -> None:
     """One answer an id, in one transaction."""
-    journal = Journal(path)
+    journal = Journal(place)
     asyncio.run(journal.keep([entry(one, task) for one in ids]))
     journal.close()
 
 
-def tell(path: Path, *outcomes: tuple[str, float], adaptive: bool = False) -> None:
-    journal, kept = Journal(path), [Outcome(one, str(value)) for one, value in outcomes]
+def tell(place: Place, *outcomes: tuple[str, float], adaptive: bool = False) -> None:
+    journal, kept = Journal(place), [Outcome(one, str(value)) for one, value in outcomes]
     asyncio.run(journal.keep_outcomes("stay", kept, Adaptive() if adaptive else None))
     journal.close()
 
 
-def of_every_kind(path: Path) -> None:
+def of_every_kind(place: Place) -> None:
     """Answers of two tasks; outcomes of a, b and c, of which a's was corrected twice at once; moves of a level."""
-    keep(path, "a", "b")
-    keep(path, "x", task="other")
-    tell(path, ("a", 5.0), ("b", 20.0), adaptive=True)
-    keep(path, "c")
-    keep(path, "d", "e")
-    tell(path, ("c", 7.0), ("a", 6.0), ("a", 6.5))
-    journal = Journal(path)
+    keep(place, "a", "b")
+    keep(place, "x", task="other")
+    tell(place, ("a", 5.0), ("b", 20.0), adaptive=True)
+    keep(place, "c")
+    keep(place, "d", "e")
+    tell(place, ("c", 7.0), ("a", 6.0), ("a", 6.5))
+    journal = Journal(place)
     asyncio.run(journal.reset_levels("stay", {"1": 0.9}))
     journal.close()
     for one in "fgh":
-        keep(path, one)
+        keep(place, one)
 
 
-def rows(path: Path, sql: str, *given: Any) -> list[tuple[Any, ...]]:
+def rows(place: Place, sql: str, *given: Any) -> list[tuple[Any, ...]]:
     """What a query gives; what it changes stays, in the file itself."""
-    with closing(sqlite3.connect(path)) as connection:
+    if isinstance(place, Remote):
+        with psycopg.connect(place.url, autocommit=True) as remote:
+            cursor = remote.execute(postgres.translated(sql), given or None)
+            return cursor.fetchall() if cursor.description else []
+    with closing(sqlite3.connect(place)) as connection:
         with connection:
             found = connection.execute(sql, given).fetchall()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return found
 
 
-def all_rows(*paths: Path) -> dict[str, list[tuple[Any, ...]]]:
+COLUMNS = {**journal_file.COLUMNS, "levels": "task, version, at_us, level, prediction_id, number"}
+
+
+def all_rows(*places: Place) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of the tables of records, of several files together."""
-    tables = ("answers", "outcomes", "corrected_outcomes", "levels")
-    return {table: sorted(row for path in paths for row in rows(path, f"SELECT * FROM {table}")) for table in tables}
+    return {
+        table: sorted(row for place in places for row in rows(place, f"SELECT {COLUMNS[table]} FROM {table}"))
+        for table in journal_file.NUMBERED
+    }
 
 
-def slowly(path: Path) -> list[str]:
+def beside(place: Place, name: str) -> Path:
+    """The file of that name where archives lie."""
+    return journal_store.file(place).with_name(name)
+
+
+def slowly(place: Place) -> list[str]:
     """The hashes of a journal that nothing was moved from, made anew from its tables as the docs say."""
     records: dict[int, list[Any]] = {}
-    for one, at, task, version, row, answer, number in rows(path, "SELECT * FROM answers"):
+    for one, at, task, version, row, answer, number in rows(place, f"SELECT {COLUMNS['answers']} FROM answers"):
         records[number] = ["answer", one, at, task, version, row, answer]
-    for task, version, at, level, one, number in rows(path, "SELECT * FROM levels"):
+    for task, version, at, level, one, number in rows(place, f"SELECT {COLUMNS['levels']} FROM levels"):
         records[number] = ["level", one or "", task, version, at, level]
-    for one, *now, task in rows(path, "SELECT prediction_id, at_us, kept_us, value, NULL, number, task FROM outcomes"):
-        before = rows(path, "SELECT * FROM corrected_outcomes WHERE prediction_id = ? ORDER BY number", one)
+    for one, *now, task in rows(place, "SELECT prediction_id, at_us, kept_us, value, NULL, number, task FROM outcomes"):
+        before = rows(
+            place,
+            f"SELECT {COLUMNS['corrected_outcomes']} FROM corrected_outcomes WHERE prediction_id = ? ORDER BY number",
+            one,
+        )
         versions = [list(version[1:]) for version in before] + [now]
-        for place, (at, kept, value, _, number) in enumerate(versions):
-            old = versions[place - 1] if place else []
-            records[number] = ["correction" if place else "outcome", one, at, kept, task, value, *old]
-    for number, kind, record in rows(path, "SELECT number, kind, record FROM chain"):
+        for nth, (at, kept, value, _, number) in enumerate(versions):
+            old = versions[nth - 1] if nth else []
+            records[number] = ["correction" if nth else "outcome", one, at, kept, task, value, *old]
+    for number, kind, record in rows(place, "SELECT number, kind, record FROM chain"):
         if kind in ("start", "lost", "rotation"):
             records[number] = [kind, record]
     digest, out = bytes(32), []

@@ -12,18 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from feature_store.place import Place, Remote
+from serving import journal_store
 from serving.verify import Verified, verify
-from tests.conftest import ROOT, Home
+from tests.conftest import ROOT, home_of
 from tests.kept import all_rows, entry, keep, of_every_kind, rows, slowly, tell
 
 KEEPER = """
 import asyncio, sys
 from pathlib import Path
+from feature_store.place import Remote
 from serving.journal import Journal
 from tests.kept import entry
 async def ask(journal, name):
     await asyncio.gather(*(journal.keep([entry(f"{name}-{n}")]) for n in range(100)))
-journal = Journal(Path(sys.argv[1]))
+path, url = Path(sys.argv[1]), sys.argv[3]
+journal = Journal(Remote(url, path) if url else path)
 asyncio.run(ask(journal, sys.argv[2]))
 journal.close()
 """
@@ -36,7 +40,15 @@ def path(tmp_path: Path) -> Path:
     return journal
 
 
-def test_a_journal_of_every_kind_of_record_holds(path):
+@pytest.fixture
+def journal(place: Place) -> Place:
+    """The same in either store."""
+    of_every_kind(place)
+    return place
+
+
+def test_a_journal_of_every_kind_of_record_holds(journal):
+    path = journal
     found = verify(path)
     assert found.fault is None
     kinds = dict(rows(path, "SELECT kind, count(*) FROM chain GROUP BY kind"))
@@ -44,14 +56,15 @@ def test_a_journal_of_every_kind_of_record_holds(path):
     assert (found.records, found.last, found.before) == (18, 18, 0)
 
 
-def test_the_hashes_are_those_that_anybody_can_make_from_the_tables(path):
+def test_the_hashes_are_those_that_anybody_can_make_from_the_tables(journal):
+    path = journal
     assert slowly(path) == [digest.hex() for (digest,) in rows(path, "SELECT hash FROM chain ORDER BY number")]
 
 
-def test_several_processes_share_one_chain(tmp_path):
-    path = tmp_path / "journal.db"
-    command = [sys.executable, "-c", KEEPER, str(path)]
-    keepers = [subprocess.Popen([*command, name], cwd=ROOT) for name in ("one", "two", "three")]
+def test_several_processes_share_one_chain(place):
+    path, url = place, place.url if isinstance(place, Remote) else ""
+    command = [sys.executable, "-c", KEEPER, str(journal_store.file(place))]
+    keepers = [subprocess.Popen([*command, name, url], cwd=ROOT) for name in ("one", "two", "three")]
     assert [keeper.wait(60) for keeper in keepers] == [0, 0, 0]
     found = verify(path)
     assert (found.fault, found.records) == (None, 301)
@@ -125,7 +138,8 @@ def test_a_flipped_bit_anywhere_in_the_file_changes_no_record_unseen(path):
 
 
 @pytest.mark.parametrize("one", ["a", "d", "h"])
-def test_a_deleted_answer_is_named_also_where_its_link_was_deleted_too(path, one):
+def test_a_deleted_answer_is_named_also_where_its_link_was_deleted_too(journal, one):
+    path = journal
     ((number,),) = rows(path, "SELECT number FROM answers WHERE prediction_id = ?", one)
     rows(path, "DELETE FROM answers WHERE prediction_id = ?", one)
     fault = verify(path).fault
@@ -140,7 +154,8 @@ def test_a_deleted_answer_is_named_also_where_its_link_was_deleted_too(path, one
         assert (fault.number, fault.what) == (number, "deleted")
 
 
-def test_a_head_that_was_kept_elsewhere_shows_that_the_last_record_is_gone_or_the_chain_was_made_anew(path):
+def test_a_head_that_was_kept_elsewhere_shows_that_the_last_record_is_gone_or_the_chain_was_made_anew(journal):
+    path = journal
     before = verify(path)
     head = (before.last, before.head)
     keep(path, "later")
@@ -165,7 +180,8 @@ def test_a_head_that_was_kept_elsewhere_shows_that_the_last_record_is_gone_or_th
     "corrected_outcomes VALUES ('b', 1, 1, '1', 2, %s)",
     "levels VALUES ('stay', '1', 1, 0.5, NULL, %s)",
 ])  # fmt: skip
-def test_an_inserted_row_is_found(path, values, number):
+def test_an_inserted_row_is_found(journal, values, number):
+    path = journal
     rows(path, f"INSERT INTO {values % number}")
     fault = verify(path).fault
     assert fault is not None
@@ -174,10 +190,11 @@ def test_an_inserted_row_is_found(path, values, number):
         assert fault.what == "inserted"
 
 
-def test_a_link_that_was_forged_at_the_end_is_found(path):
+def test_a_link_that_was_forged_at_the_end_is_found(journal):
+    path = journal
     row = entry("z")
     rows(path, "INSERT INTO answers VALUES ('z', 1, 'stay', '1', ?, ?, 19)", row.row, row.answer)
-    rows(path, "INSERT INTO chain VALUES (19, 'answer', 'z', randomblob(32))")
+    rows(path, "INSERT INTO chain VALUES (19, 'answer', 'z', ?)", random.Random(2).randbytes(32))
     fault = verify(path).fault
     assert fault is not None
     assert (fault.number, fault.record) == (19, "z")
@@ -236,8 +253,8 @@ def test_a_file_that_is_no_journal_is_told_to_be_damaged(path):
     assert fault.what in ("damaged", "edited", "deleted")
 
 
-def test_the_command_verifies_and_looks_answers_up(path):
-    home = Home(path.parent, path.parent)
+def test_the_command_verifies_and_looks_answers_up(journal):
+    path, home = journal, home_of(journal)
     document = home.json("journal", "verify")
     assert document["holds"] is True
     shown = home.json("journal", "show", "stay", "--limit", "3")["answers"]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from feature_store import taskfile
 from feature_store.errors import TaskInvalid
+from feature_store.place import Place
 from feature_store.task import Adaptive
 from serving import bundle as bundles
 from serving import cache, levels, recall
@@ -120,7 +121,7 @@ def test_bounds_that_do_not_hold_the_promise_between_them_are_problems_of_the_ta
 # --- through the journal --------------------------------------------------------------------------------------------
 
 
-def fill(path: Path, bundle: Bundle, level: float | None, n: int) -> list[str]:
+def fill(path: Place, bundle: Bundle, level: float | None, n: int) -> list[str]:
     """n answers of version 1 at a level; their ids."""
     rows = version(bundle.task.kind).rows[:n]
     answers = Predictor(bundle, "1").answer(rows, level)
@@ -134,7 +135,7 @@ def fill(path: Path, bundle: Bundle, level: float | None, n: int) -> list[str]:
     return [entry.prediction_id for entry in entries]
 
 
-def tell(path: Path, bundle: Bundle, outcomes: list[tuple[str, Any]]) -> list[str | None]:
+def tell(path: Place, bundle: Bundle, outcomes: list[tuple[str, Any]]) -> list[str | None]:
     journal = Journal(path)
     kept = [Outcome(one, json.dumps(value)) for one, value in outcomes]
     found = asyncio.run(journal.keep_outcomes(bundle.task.task, kept, bundle.task.answers.adaptive))
@@ -142,8 +143,8 @@ def tell(path: Path, bundle: Bundle, outcomes: list[tuple[str, Any]]) -> list[st
     return list(found)
 
 
-def test_only_the_first_outcome_of_an_answer_moves_the_level(tmp_path):
-    bundle, path = adaptive(version("regression").bundle), tmp_path / "journal.db"
+def test_only_the_first_outcome_of_an_answer_moves_the_level(place):
+    bundle, path = adaptive(version("regression").bundle), place
     (one,) = fill(path, bundle, None, 1)
     assert tell(path, bundle, [(one, 100.0)]) == ["stored"]
     assert tell(path, bundle, [(one, 100.0), (one, 30.0), ("nobody", 3.0)]) == ["unchanged", "corrected", None]

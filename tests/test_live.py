@@ -14,6 +14,7 @@ import yaml
 from experiments import commands
 from experiments import live as shown
 from feature_store.errors import UnknownVersion
+from feature_store.place import Place, Remote
 from feature_store.settings import Settings
 from feature_store.task import Task
 from serving import shadows
@@ -44,7 +45,7 @@ def lived(home: Settings, kind: str, n: int, known: int | None = None, served: s
     answers, beside = made[served].answer(rows), made[challenger].answer(rows)
 
     async def keep() -> None:
-        journal = Journal(home.journal)
+        journal = Journal(home.journal_place)
         await journal.keep(
             [
                 Entry(one, task, served, json.dumps(row), json.dumps({"prediction_id": one, **answer}))
@@ -67,8 +68,14 @@ def home(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", data=tmp_path)
 
 
+@pytest.fixture
+def either(place: Place, tmp_path: Path) -> Settings:
+    """With the journal in either store."""
+    return Settings(home=tmp_path, data=tmp_path, journal=place.url if isinstance(place, Remote) else "")
+
+
 def compared(home: Settings, task: Task, *versions: str) -> dict[str, Any]:
-    return live.compare(task, home.journal, home.shadows, *versions)
+    return live.compare(task, home.journal_place, home.shadows, *versions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,12 +109,12 @@ def test_the_difference_is_that_of_the_losses_on_the_same_outcomes(home: Setting
     assert set(found["differences"]) == {"all", "alone=yes", "alone=no"}
 
 
-def test_a_pair_counts_whichever_of_the_two_was_served(home: Settings):
-    lived(home, "regression", 100, served="1")
-    lived(home, "regression", 60, served="2")
-    found = compared(home, STAYED, "2", "1")
+def test_a_pair_counts_whichever_of_the_two_was_served(either: Settings):
+    lived(either, "regression", 100, served="1")
+    lived(either, "regression", 60, served="2")
+    found = compared(either, STAYED, "2", "1")
     assert found["n"] == 160
-    turned = compared(home, STAYED, "1", "2")
+    turned = compared(either, STAYED, "1", "2")
     assert turned["differences"]["all"]["mean"] == pytest.approx(-found["differences"]["all"]["mean"])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from feature_store.place import Place
 from feature_store.task import METRICS, Task
 from serving import recall, shadows
 from serving.distribution import group_name
@@ -37,7 +38,7 @@ class Case:
     outcome: float | str
 
 
-def compare(task: Task, journal: Path, file: Path, one: str | None = None, other: str | None = None) -> dict[str, Any]:
+def compare(task: Task, journal: Place, file: Path, one: str | None = None, other: str | None = None) -> dict[str, Any]:
     """By how much the first version loses to the second on outcomes; by default the latest challenger to what it
     answered beside.
 
@@ -83,7 +84,7 @@ def _too_few(task: Task, pairs: Sequence[Pair], cases: Sequence[Case], one: str 
     return ""
 
 
-def _cases(task: Task, journal: Path, file: Path, pair: Pair, one: str) -> list[Case]:
+def _cases(task: Task, journal: Place, file: Path, pair: Pair, one: str) -> list[Case]:
     beside = shadows.answers(file, task.task, pair.version, pair.served)
     out = []
     for joined in recall.joined(journal, task.task, pair.first_us - 60_000_000):
