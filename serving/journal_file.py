@@ -9,6 +9,7 @@ from pathlib import Path
 from feature_store.place import Place
 from serving import chain, journal_store
 from serving.journal_store import FAILURES, Connection
+from serving.postgres import Failed
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS answers (
@@ -108,6 +109,8 @@ def make(connection: Connection) -> None:
     dialect = journal_store.dialect(connection)
     if dialect == "postgres" and journal_store.begun(connection):
         return  # even to make what is there, it would wait for who reads
+    if dialect == "postgres" and (encoding := connection.execute("SHOW server_encoding").fetchone()[0]) != "UTF8":
+        raise Failed(f"the database is in {encoding}, and rows are in UTF8: createdb -E UTF8 makes another")
     for statement in (*SCHEMA, *ONLY_ADDED_TO[dialect]):
         connection.execute(statement)
     if dialect == "sqlite":

@@ -155,6 +155,14 @@ def test_a_text_with_a_nul_or_with_any_sign_harms_nobody(remote):
     assert verify(remote).fault is None
 
 
+def test_a_database_that_could_not_hold_every_sign_is_refused(postgres_url, tmp_path):
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        with pytest.raises(JournalFull, match="LATIN1"):
+            Journal(Remote(postgres_url.rpartition("/")[0] + "/latin", tmp_path / "journal.db"))
+        connection.execute("DROP DATABASE latin")
+
+
 def test_nothing_is_read_where_no_journal_was_begun_and_none_is_made(remote):
     assert list(recall.joined(remote, "stay")) == list(look_up(remote, "stay", recall.EVER, 2**62)) == []
     assert archives.archives(remote) == recall.levels(remote, "stay") == []
