@@ -83,7 +83,9 @@ def attributes(view: View, data_dir: Path) -> tuple[pa.Table, dict[str, int]]:
             fitted = [("e", view.kind(name), name) for name in view.entity]
             fitted += [("v", kind, name) for name, kind in declared.columns.items()]
             columns, faults = _fitted(view.view, fitted, types)
-            connection.execute(f"CREATE TEMP TABLE rows AS SELECT {columns}, {_reason(faults)} AS reason FROM ({inner})")
+            connection.execute(
+                f"CREATE TEMP TABLE rows AS SELECT {columns}, {_reason(faults)} AS reason FROM ({inner})"
+            )
             entity, values = _numbered("e", view.entity), _numbered("v", declared.columns)
             order = ", ".join(f"{name} NULLS LAST" for name in values)
             first = f"row_number() OVER (PARTITION BY {', '.join(entity)} ORDER BY {order}) AS place"
@@ -196,4 +198,6 @@ def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, view: View) -> Non
     order += [f"{name} NULLS LAST" for name in _numbered("v", view.values)]
     place = f"row_number() OVER (PARTITION BY {key} ORDER BY {', '.join(order)})"
     seen = f"SELECT rowid AS row, {place} AS place FROM events WHERE reason IS NULL AND mixed IN (FROM twice)"
-    connection.execute(f"UPDATE events SET reason = 'duplicate' WHERE rowid IN (SELECT row FROM ({seen}) WHERE place > 1)")
+    connection.execute(
+        f"UPDATE events SET reason = 'duplicate' WHERE rowid IN (SELECT row FROM ({seen}) WHERE place > 1)"
+    )

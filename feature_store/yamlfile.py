@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -140,6 +141,7 @@ def _untold(where: str, context: dict[str, Any]) -> Problem:
     return Problem(f"{where}.{key}", "is missing.", f"Add `{key}: {several[0]}`, {listed}.")
 
 
+@cache
 def _known_keys(model: type[BaseModel]) -> list[str]:
     """Every key that such a file may hold anywhere."""
     schema = TypeAdapter(model).json_schema()
