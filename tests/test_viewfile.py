@@ -58,7 +58,7 @@ def test_a_folder_of_views_goes_before_the_shipped_ones(tmp_path):
 
 def test_every_problem_is_told_at_once_with_line_key_and_remedy():
     wrong = SMALL.replace("sum: units", "sum: unit").replace("7d}", "7 days}").replace("price: float32", "price: real")
-    wrong = wrong.replace("event_time: at", "event_tim: at").replace("count: true", "count: 1")
+    wrong = wrong.replace("event_time: at", "event_tim: at").replace("count: true", "count: [units]")
     told = problems(wrong)
     for said in (
         "event_tim: is not a key of a View. Did you mean `event_time`?",
