@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types check proofs bench bench-automl peers bench-serve bench-explain bench-portfolio bench-engines bench-intervals \
-        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal tools docs clean
+        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal bench-features tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -59,6 +59,10 @@ bench-calibrators: .venv/installed ## log loss before and after each correction 
 bench-journal: .venv/installed   ## what the hash chain costs, and what SQLite and PostgreSQL do (ARGS="--postgres URL")
 	$(RUN) -m benchmarks.journal $(ARGS)
 
+bench-features: .venv/installed  ## the feature store beside pandas, Polars, DuckDB's SQL and Feast
+	$(PYTHON) benchmarks/peers_env.py $(or $(PEERS),.peers) features_polars features_feast
+	$(RUN) -m benchmarks.features --peers $(or $(PEERS),.peers) $(ARGS)
+
 bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.leakage
 
@@ -75,6 +79,7 @@ bench-tasks: .venv/installed     ## the table of the README (needs the real tabl
 
 docs: .venv/installed            ## the pages that are made from code
 	.venv/bin/gancao schema --out docs/task.schema.json
+	.venv/bin/gancao schema --view --out docs/view.schema.json
 
 tools:                           ## Chromium, PostgreSQL and Redis for the tests, through apt when root and missing
 	@missing=""; \

@@ -27,6 +27,8 @@ PEERS = {
     "mlflow_serve": ["mlflow", "lightgbm"],
     "bentoml": ["bentoml", "lightgbm"],
     "mlserver": ["mlserver", "mlserver-lightgbm", "lightgbm", "uvloop<0.22"],
+    "features_polars": ["polars"],
+    "features_feast": ["feast[duckdb,redis]==0.67.*"],
 }
 """Peer -> what is asked of pip. From 0.22 on uvloop makes no loop of its own, and MLServer's workers end for it."""
 

@@ -39,8 +39,32 @@ class TaskInvalid(GancaoError):
         super().__init__(f"{source} has {len(problems)} {noun}:\n{lines}")
 
 
+class ViewInvalid(TaskInvalid):
+    """A View file that does not hold together; carries all its problems at once."""
+
+
 class UnknownTask(GancaoError):
     """No Task of that name or path."""
+
+
+class UnknownView(GancaoError):
+    """No View of that name or path."""
+
+
+class EventRefused(GancaoError):
+    """An event that a view can't take. reason: a key of `feature_store.event.REASONS`; column: where."""
+
+    def __init__(self, reason: str, column: str) -> None:
+        self.reason, self.column = reason, column
+        super().__init__(f"{reason} in {column}")
+
+
+class OriginsUnfit(GancaoError):
+    """A table of origins without the columns that a view asks for."""
+
+
+class SumTooLarge(GancaoError):
+    """A sum, or a difference of sums, that 64 bits do not hold."""
 
 
 class TableMissing(GancaoError):
