@@ -24,19 +24,10 @@ from mlflow import MlflowClient
 
 from feature_store.place import Place, Remote
 from tests import servers
+from tests.needed import need
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
-REQUIRE_ALL = os.environ.get("GANCAO_REQUIRE_ALL") == "1"
-
-
-def need(present: object, reason: str) -> None:
-    """Skip with a reason where something is absent; in CI (GANCAO_REQUIRE_ALL=1) fail instead."""
-    if present:
-        return
-    if REQUIRE_ALL:
-        pytest.fail(f"GANCAO_REQUIRE_ALL=1, but {reason}")
-    pytest.skip(reason)
 
 
 LONGEST = ("training", "durability", "wrong_tables", "engine", "load", "jobs", "demo", "score", "decision_answers")
