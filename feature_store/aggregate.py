@@ -102,7 +102,11 @@ class _Column:
 def _of(layout: Layout, feature: Feature, events: Events, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     """The column of a feature (n,), where it counts (n,), and its kind."""
     place = layout.place(feature.column or "")
-    return events.cells.values[:, place], inside & events.cells.present[:, place], layout.view.kind(feature.column or "")
+    return (
+        events.cells.values[:, place],
+        inside & events.cells.present[:, place],
+        layout.view.kind(feature.column or ""),
+    )
 
 
 def _totals(events: Events, numbers: np.ndarray) -> np.ndarray:
@@ -130,7 +134,7 @@ def _refuse_overflow(events: Events, numbers: np.ndarray, column: str) -> None:
     for start, end in zip(events.starts[:-1].tolist(), events.starts[1:].tolist(), strict=True):
         if not _LEAST <= sum(numbers[start:end].tolist()) <= _MOST:
             raise SumTooLarge(
-                f"A sum of {column} is beyond 64 bits. Declare it with fewer digits, or scale it down in the view's SQL."
+                f"A sum of {column} is beyond 64 bits. Declare fewer digits, or scale it down in the view's SQL."
             )
 
 

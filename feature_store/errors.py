@@ -233,8 +233,8 @@ class UnknownEntity(GancaoError):
     """An entity of which a view knows nothing."""
 
 
-class TooFarBack(GancaoError):
-    """An instant before all that the online store has kept."""
+class InstantRefused(GancaoError):
+    """An instant that can't be read, or that lies before what the online store has kept."""
 
 
 class OnlineUnreachable(GancaoError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+
 class Kept(NamedTuple):
     """What is kept of an entity: see `feature_store/state.py`."""
 

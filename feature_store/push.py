@@ -132,7 +132,9 @@ def _let_in(layout: Layout, store: Online, taken: list[_Taken], instant: int) ->
     keys = sorted({one.key for one in taken})
     who = {key: place for place, key in enumerate(keys)}
     order = sorted(range(len(taken)), key=lambda place: who[taken[place].key])
-    fresh = _events(layout, [taken[place].event for place in order], [who[taken[place].key] for place in order], len(keys))
+    fresh = _events(
+        layout, [taken[place].event for place in order], [who[taken[place].key] for place in order], len(keys)
+    )
     verdicts = np.empty(len(taken), np.int8)
 
     def change(kept: Sequence[Kept | None]) -> Iterator[tuple[str, bytes, bytes]]:

@@ -83,7 +83,9 @@ def merged(layout: Layout, state: State, fresh: Events, instant: int) -> tuple[S
     old = fresh.event <= np.maximum(state.horizon, layout.horizon(instant))[fresh.who]
     both = cells.stack([state.events.cells, fresh.cells])
     who = np.concatenate([state.events.who, fresh.who])
-    event, known = (np.concatenate([getattr(part, name) for part in (state.events, fresh)]) for name in ("event", "known"))
+    event, known = (
+        np.concatenate([getattr(part, name) for part in (state.events, fresh)]) for name in ("event", "known")
+    )
     is_fresh = np.arange(len(who)) >= len(state.events.event)
     ids = [key for place in range(len(layout.ids)) for key in _keys(layout, both, place)]
     values = [key for place in range(len(layout.ids), len(layout.columns)) for key in _keys(layout, both, place)]

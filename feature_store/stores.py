@@ -31,4 +31,3 @@ def connect(settings: Settings) -> Online:
         raise Usage(f"GANCAO_ONLINE needs {error.name}. Install it with: pip install 'gancao[{extra}]'") from None
     store: Online = kind(settings.online)
     return store
-

@@ -7,7 +7,7 @@ from typing import Any
 
 from feature_store import layout as layouts
 from feature_store import state
-from feature_store.errors import TooFarBack, UnknownEntity
+from feature_store.errors import InstantRefused, UnknownEntity
 from feature_store.online import Online, Served
 from feature_store.row import Rows
 from feature_store.view import View
@@ -26,7 +26,7 @@ class Vectors:
         """Of each key the values of `names` as of an instant (microseconds), None where nothing is known of it.
 
         log: remember what was served, for `gancao features replay`.
-        Raises TooFarBack where what is kept does not reach that far, OnlineUnreachable.
+        Raises InstantRefused where what is kept does not reach that far, OnlineUnreachable.
         """
         rows = self.rows(keys, as_of)
         if log:
@@ -36,7 +36,7 @@ class Vectors:
         return [None if row is None else values(row) for row in rows]
 
     def one(self, key: str, as_of: int, *, log: bool = False) -> dict[str, Any]:
-        """The features of one entity by name. Raises UnknownEntity, TooFarBack, OnlineUnreachable."""
+        """The features of one entity by name. Raises UnknownEntity, InstantRefused, OnlineUnreachable."""
         (values,) = self.get([key], as_of, log=log)
         if values is None:
             raise UnknownEntity(
@@ -60,7 +60,7 @@ class Vectors:
         self.stale += len(keys)
         tails = self.store.tails(self.view.digest, keys)
         if not all(tail and state.reaches(self.layout, tail, as_of) for tail in tails):
-            raise TooFarBack(
+            raise InstantRefused(
                 f"What {self.view.view} keeps online does not reach back to that instant. Ask for a later one, or "
                 "offline: feature_store.asof.as_of."
             )

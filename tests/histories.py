@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feature_store.event import Event
@@ -61,7 +62,9 @@ def view(**more: Any) -> View:
     return View.model_validate(plain | more)
 
 
-def rows(rng: random.Random, many: int, entities: int, *, end: int = NOON, span: int = 12 * DAY) -> list[dict[str, Any]]:
+def rows(
+    rng: random.Random, many: int, entities: int, *, end: int = NOON, span: int = 12 * DAY
+) -> list[dict[str, Any]]:
     """Rows of such a source as JSON holds them: ties, late ones, plans, duplicates, nulls, in no order."""
     out: list[dict[str, Any]] = []
     for number in range(many):
@@ -99,9 +102,7 @@ def lines(some: list[dict[str, Any]]) -> list[bytes]:
 
 def moment(us: int) -> str:
     """Microseconds since 1970 as ISO 8601."""
-    from datetime import datetime, timedelta
-
-    return (datetime(1970, 1, 1) + timedelta(microseconds=us)).isoformat()
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).isoformat()
 
 
 def seen(view: View, events: list[Event], as_of: int) -> dict[str, Any]:
