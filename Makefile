@@ -75,6 +75,7 @@ bench-tasks: .venv/installed     ## the table of the README (needs the real tabl
 
 docs: .venv/installed            ## the pages that are made from code
 	.venv/bin/gancao schema --out docs/task.schema.json
+	.venv/bin/gancao schema --view --out docs/view.schema.json
 
 tools:                           ## Chromium, PostgreSQL and Redis for the tests, through apt when root and missing
 	@missing=""; \

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from experiments import doctor as doctors
 from experiments import journal
 from experiments import keys as keyring
-from feature_store import taskfile
+from feature_store import taskfile, viewfile
 from feature_store.errors import GancaoError, Usage
 from feature_store.settings import from_environment
 from serving import serve as service
@@ -192,9 +192,10 @@ def sample(
 @app.command()
 def schema(
     out: Annotated[Path | None, typer.Option(help="A file instead of standard output.")] = None,
+    view: Annotated[bool, typer.Option("--view", help="Of a View file.")] = False,
 ) -> None:
-    """The JSON Schema of a Task file, for editors."""
-    text = json.dumps(taskfile.json_schema(), indent=1, ensure_ascii=False)
+    """The JSON Schema of a Task file, or of a View file, for editors."""
+    text = json.dumps((viewfile if view else taskfile).json_schema(), indent=1, ensure_ascii=False)
     if out is None:
         print(text)  # noqa: T201
     else:

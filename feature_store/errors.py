@@ -59,6 +59,10 @@ class EventRefused(GancaoError):
         super().__init__(f"{reason} in {column}")
 
 
+class OriginsUnfit(GancaoError):
+    """A table of origins without the columns that a view asks for."""
+
+
 class SumTooLarge(GancaoError):
     """A sum, or a difference of sums, that 64 bits do not hold."""
 

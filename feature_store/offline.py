@@ -42,15 +42,13 @@ def fetch(task: Task, data_dir: Path) -> Source:
 
     Raises TableMissing when a file is absent and TableUnreadable when DuckDB refuses.
     """
-    paths = {name: _locate(task, data_dir, relative) for name, relative in task.data.sources.items()}
+    stand_in = f"or make a synthetic stand-in: gancao sample {task.task}"
+    paths = located(task.data.sources, data_dir, task.task, f"Put the file there (or set GANCAO_DATA), {stand_in}")
     # One thread: with several, GROUP BY and JOIN give the same rows in another order each time, and then the digest,
     # the split and with them the whole training would not be the same again.
     with duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": 1}) as connection:
         try:
-            for name, path in paths.items():
-                literal = str(path).replace("'", "''")
-                view = f"CREATE VIEW {name} AS SELECT * FROM {_READERS[path.suffix]}('{literal}')"  # noqa: S608
-                connection.execute(view)
+            attach(connection, paths)
             table = connection.sql(task.data.sql).to_arrow_table()
         except (duckdb.Error, AttributeError) as error:
             first = str(error).split("\n")[0]
@@ -91,16 +89,24 @@ def query(sql: str, views: Mapping[str, pa.Table], what: str) -> pa.Table:
             raise TableUnreadable(f"DuckDB could not run the SQL of {what}: {first}\nThere are {there}.") from None
 
 
-def _locate(task: Task, data_dir: Path, relative: str) -> Path:
-    path = data_dir / relative
-    if path.suffix not in _READERS:
-        raise TableUnreadable(f"{relative}: {path.suffix or 'no'} suffix is not read. Use {', '.join(_READERS)}.")
-    if not path.is_file():
-        raise TableMissing(
-            f"{task.task} needs {relative}, which is not under {data_dir}.\n"
-            f"Put the file there (or set GANCAO_DATA), or make a synthetic stand-in: gancao sample {task.task}"
-        )
-    return path
+def located(sources: Mapping[str, str], data_dir: Path, whose: str, remedy: str) -> dict[str, Path]:
+    """Name -> path of the sources of a Task or View. Raises TableMissing, with the remedy, or TableUnreadable."""
+    paths = {name: data_dir / relative for name, relative in sources.items()}
+    for name, path in paths.items():
+        if path.suffix not in _READERS:
+            suffix = path.suffix or "no"
+            raise TableUnreadable(f"{sources[name]}: {suffix} suffix is not read. Use {', '.join(_READERS)}.")
+        if not path.is_file():
+            raise TableMissing(f"{whose} needs {sources[name]}, which is not under {data_dir}.\n{remedy}")
+    return paths
+
+
+def attach(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path]) -> None:
+    """Make each file a view of its name."""
+    for name, path in paths.items():
+        literal = str(path).replace("'", "''")
+        view = f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {_READERS[path.suffix]}('{literal}')"  # noqa: S608
+        connection.execute(view)
 
 
 def _is_synthetic(path: Path) -> bool:

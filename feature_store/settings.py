@@ -20,6 +20,7 @@ class Settings(Frozen):
     home: Path = Field(default=Path(".gancao"), description="Folder of everything that is kept: back this up.")
     data: Path = Field(default=Path("data"), description="Folder below which tables are read.")
     tasks: Path | None = Field(default=None, description="Folder of Task files that goes before the shipped ones.")
+    views: Path | None = Field(default=None, description="Folder of View files that goes before the shipped ones.")
     online: str = Field(
         default="", description="Online store of features, redis:// or postgresql://; empty: SQLite in the home."
     )

@@ -92,7 +92,7 @@ def _whole(value: object) -> int:
     if isinstance(value, str) and re.fullmatch(WHOLE, value):
         return _whole(int(value))
     if isinstance(value, float | Decimal):
-        if abs(value) > MOST_EXACT or value != int(value):
+        if not -MOST_EXACT <= value <= MOST_EXACT or value != int(value):
             raise ValueError
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):

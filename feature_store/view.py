@@ -16,10 +16,12 @@ UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000
 MONDAY_US = 4 * UNITS_US["d"]
 """1970-01-05, a Monday: grids are counted from here, so `1w` begins on Mondays and `1d` at midnight."""
 
-Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[smhdw]$")]
+DURATION = r"^[1-9][0-9]{0,4}[smhdw]$"
+Duration = Annotated[str, Field(pattern=DURATION)]
 """A whole number of seconds, minutes, hours, days or weeks, such as `7d`."""
 
-Kind = Annotated[str, Field(pattern=r"^(int|text|flag|float32|float64|decimal\([0-9]\))$")]
+KIND = r"^(int|text|flag|float32|float64|decimal\([0-9]\))$"
+Kind = Annotated[str, Field(pattern=KIND)]
 """What a column holds: see `feature_store/value.py`."""
 
 Aggregate = Literal["sum", "count", "mean", "min", "max", "last", "distinct", "ratio", "difference"]

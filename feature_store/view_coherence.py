@@ -65,7 +65,8 @@ def _taken(where: str, group: dict[str, Any], taken: set[str]) -> Iterator[Probl
 
 def names(value: Any) -> list[str]:
     """A name, or several, as a list; what is no name is left out."""
-    return [name for name in ([value] if isinstance(value, str) else value or ()) if isinstance(name, str)]
+    several = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
+    return [name for name in several if isinstance(name, str)]
 
 
 def _features(raw: dict[str, Any], features: dict[str, Any], columns: dict[str, Any]) -> Iterator[Problem]:

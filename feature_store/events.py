@@ -1,0 +1,203 @@
+"""The events of a view, read through DuckDB, judged as `feature_store/event.py` says, each one once."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from feature_store import fit_sql
+from feature_store.errors import TableUnreadable
+from feature_store.offline import attach, located
+from feature_store.view import Rows, View
+
+BUCKETS = 64
+"""Events are told apart by a hash of their entity into so many buckets, and as many are in memory as have room."""
+
+KEPT_BYTES = 200
+"""Of memory that an event takes while features are worked out, at most; measured with 8 columns."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """A connection with the table `events`: e0, e1 … (entity), event, known (microseconds), i0 … (id), v0 … (values).
+
+    Its rows of reason NULL count; `view.values` are v0 and so on; without a `known_time` there is no known.
+    refused: reason -> rows.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    view: View
+    refused: dict[str, int]
+
+    def groups(self, memory_mb: int) -> Iterator[tuple[int, int]]:
+        """Runs of buckets, first and last, whose events have room together; a bucket is not split."""
+        sizes = dict(self.connection.execute("SELECT bucket, count(*) FROM events GROUP BY bucket").fetchall())
+        room, first, held = memory_mb * 1_000_000 // KEPT_BYTES, 0, 0
+        for bucket in range(BUCKETS):
+            if held and held + sizes.get(bucket, 0) > room:
+                yield first, bucket - 1
+                first, held = bucket, 0
+            held += sizes.get(bucket, 0)
+        yield first, BUCKETS - 1
+
+
+@contextmanager
+def loaded(view: View, data_dir: Path, memory_mb: int, now: int | None = None) -> Iterator[Events]:
+    """The judged events of a view; beyond `memory_mb` they lie in a folder that goes with the block.
+
+    now: microseconds since 1970, by default the clock's; what happens later than `latest` after it is refused.
+    Raises TableMissing, or TableUnreadable where DuckDB refuses or a column can't be what it is declared as.
+    """
+    now = time.time_ns() // 1000 if now is None else now
+    with tempfile.TemporaryDirectory(prefix="gancao-events-") as spill, _connect(spill, memory_mb) as connection:
+        names = [*view.entity, *view.id, *dict.fromkeys([view.event_time, view.known]), *view.values]
+        inner, types = _source(connection, view.view, view.data, names, data_dir)
+        try:
+            connection.execute(_judged(view, types, inner, now))
+            _refuse_duplicates(connection, view)
+        except duckdb.Error as error:
+            raise _unreadable(view.view, error) from None
+        counts = "SELECT reason, count(*) FROM events WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason"
+        yield Events(connection, view, dict(connection.execute(counts).fetchall()))
+
+
+def attributes(view: View, data_dir: Path) -> tuple[pa.Table, dict[str, int]]:
+    """One row an entity: e0, e1 … and v0, v1 … as `view.attributes` has them; and what was refused, reason -> rows.
+
+    Of several rows with one entity the first counts, in the order of their values, NULL last.
+    """
+    if view.attributes is None:
+        raise ValueError(f"{view.view} has no attributes")
+    declared = view.attributes
+    with tempfile.TemporaryDirectory(prefix="gancao-events-") as spill, _connect(spill, 1000) as connection:
+        names = [*view.entity, *declared.columns]
+        inner, types = _source(connection, view.view, declared.data, names, data_dir)
+        try:
+            fitted = [("e", view.kind(name), name) for name in view.entity]
+            fitted += [("v", kind, name) for name, kind in declared.columns.items()]
+            columns, faults = _fitted(view.view, fitted, types)
+            connection.execute(
+                f"CREATE TEMP TABLE rows AS SELECT {columns}, {_reason(faults)} AS reason FROM ({inner})"
+            )
+            entity, values = _numbered("e", view.entity), _numbered("v", declared.columns)
+            order = ", ".join(f"{name} NULLS LAST" for name in values)
+            first = f"row_number() OVER (PARTITION BY {', '.join(entity)} ORDER BY {order}) AS place"
+            placed = f"SELECT *, {first} FROM rows WHERE reason IS NULL"
+            kept = ", ".join([*entity, *values])
+            table = connection.sql(f"SELECT {kept} FROM ({placed}) WHERE place = 1").to_arrow_table()
+            counts = "SELECT reason, count(*) FROM rows WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason"
+            refused = dict(connection.execute(counts).fetchall())
+            (sound,) = connection.execute("SELECT count(*) FROM rows WHERE reason IS NULL").fetchone() or (0,)
+        except duckdb.Error as error:
+            raise _unreadable(view.view, error) from None
+    return table, refused | ({"duplicate": sound - table.num_rows} if sound > table.num_rows else {})
+
+
+def _connect(spill: str, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    """One thread, as in `feature_store/offline.py`: a SELECT of a view gives the same rows each time."""
+    limits = {"memory_limit": f"{memory_mb}MB", "temp_directory": spill, "threads": 1}
+    return duckdb.connect(config={"autoinstall_known_extensions": "false", **limits})
+
+
+def _source(
+    connection: duckdb.DuckDBPyConnection, whose: str, rows: Rows, names: Sequence[str], data_dir: Path
+) -> tuple[str, dict[str, str]]:
+    """The SQL of the rows, and the type of each column that is needed."""
+    attach(connection, located(rows.sources, data_dir, whose, "Put the file there, or set GANCAO_DATA."))
+    try:
+        relation = connection.sql(rows.sql)
+        types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    except (duckdb.Error, AttributeError) as error:
+        raise _unreadable(whose, error) from None
+    if missing := [name for name in names if name not in types]:
+        there = ", ".join(types)
+        raise TableUnreadable(f"data.sql of {whose} gives no column {', '.join(missing)}.\nThere are: {there}.")
+    return rows.sql.strip().rstrip(";"), types
+
+
+def _unreadable(whose: str, error: Exception) -> TableUnreadable:
+    first = str(error).split("\n")[0]
+    return TableUnreadable(f"DuckDB could not run data.sql of {whose}: {first}\nMend the SQL in the View.")
+
+
+def _judged(view: View, types: dict[str, str], inner: str, now: int) -> str:
+    """CREATE TABLE events."""
+    keys = [("e", view.kind(name), name) for name in view.entity] + [("i", view.kind(name), name) for name in view.id]
+    times = [("event", view.event_time)] + ([("known", view.known)] if view.known != view.event_time else [])
+    columns, faults = _fitted(view.view, keys, types)
+    for alias, name in times:
+        if (found := fit_sql.instant(_quoted(name), types[name])) is None:
+            raise _unfit(view.view, name, types[name], "a time", "TIMESTAMP")
+        columns += f", {found} AS {alias}"
+        faults += [(f"{_quoted(name)} IS NULL", "null_time"), (f"{alias} IS NULL", "unreadable_time")]
+    soonest = "event" if view.known == view.event_time else "known"
+    faults.append((f"event > least({soonest}, {now}) + {view.latest_us}", "far_future"))
+    values, more = _fitted(view.view, [("v", view.kind(name), name) for name in view.values], types)
+    entity = ", ".join(_numbered("e", view.entity))
+    mixed = f"hash({entity}, {', '.join(_numbered('i', view.id))}) AS mixed, hash({entity}) % {BUCKETS} AS bucket"
+    fitted = f"SELECT *, {', '.join(filter(None, [columns, values]))} FROM ({inner})"
+    kept = [*_numbered("e", view.entity), *_numbered("i", view.id), *(alias for alias, _ in times)]
+    kept += _numbered("v", view.values)
+    return f"CREATE TEMP TABLE events AS SELECT {', '.join(kept)}, {mixed}, {_reason(faults + more)} AS reason FROM ({fitted})"
+
+
+Fault = tuple[str, str]
+"""What is true of a row that is refused, and the reason."""
+
+
+def _fitted(whose: str, wanted: Sequence[tuple[str, str, str]], types: dict[str, str]) -> tuple[str, list[Fault]]:
+    """The kept values (letter and number their names) of columns, and their faults in order."""
+    columns: list[str] = []
+    faults: list[Fault] = []
+    numbers = {letter: 0 for letter, _, _ in wanted}
+    for letter, kind, name in wanted:
+        alias, raw, source = f"{letter}{numbers[letter]}", _quoted(name), types[name]
+        numbers[letter] += 1
+        if (found := fit_sql.value(kind, raw, source)) is None:
+            raise _unfit(whose, name, source, kind, "VARCHAR" if kind == "text" else "DOUBLE")
+        columns.append(f"{found} AS {alias}")
+        empty = fit_sql.absent(raw, source)
+        if letter in "ei":
+            faults.append((empty, "null_key"))
+        faults.append((f"{alias} IS NULL AND NOT {empty}", "wrong_type"))
+    return ", ".join(columns), faults
+
+
+def _unfit(whose: str, name: str, source: str, kind: str, other: str) -> TableUnreadable:
+    remedy = f"CAST it in the SQL of the View (to {other}, say), or declare what it is."
+    return TableUnreadable(f"{whose}: column {name} is {source}, of which nothing is {kind}.\n{remedy}")
+
+
+def _reason(faults: list[Fault]) -> str:
+    return "CASE " + " ".join(f"WHEN {true} THEN '{reason}'" for true, reason in faults) + " END"
+
+
+def _numbered(letter: str, names: Sequence[str] | dict[str, str]) -> list[str]:
+    return [f"{letter}{number}" for number in range(len(names))]
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, view: View) -> None:
+    """Of the events with one id the one of least precedence stays. Only ids whose hash stands twice are looked at."""
+    twice = "SELECT mixed FROM events WHERE reason IS NULL GROUP BY mixed HAVING count(*) > 1"
+    connection.execute(f"CREATE TEMP TABLE twice AS {twice}")
+    if not connection.execute("SELECT count(*) FROM twice").fetchall()[0][0]:
+        return
+    key = ", ".join([*_numbered("e", view.entity), *_numbered("i", view.id)])
+    order = ["known", "event"] if view.known != view.event_time else ["event"]
+    order += [f"{name} NULLS LAST" for name in _numbered("v", view.values)]
+    place = f"row_number() OVER (PARTITION BY {key} ORDER BY {', '.join(order)})"
+    seen = f"SELECT rowid AS row, {place} AS place FROM events WHERE reason IS NULL AND mixed IN (FROM twice)"
+    connection.execute(
+        f"UPDATE events SET reason = 'duplicate' WHERE rowid IN (SELECT row FROM ({seen}) WHERE place > 1)"
+    )
