@@ -40,8 +40,9 @@ class RedisOnline:
         asked = [row + key for key in keys] + [tail + key for key in keys]
         with _reaching(), self._client.pipeline() as pipe:
             for _ in range(TRIES):
-                pipe.watch(*asked)
-                found = pipe.mget(asked)
+                if asked:
+                    pipe.watch(*asked)
+                found = pipe.mget(asked) if asked else []
                 kept = [
                     Kept(one, other) if one is not None and other is not None else None
                     for one, other in zip(found[: len(keys)], found[len(keys) :], strict=True)

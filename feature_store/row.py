@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from typing import Any
 
 from feature_store import cells, value
@@ -17,13 +16,14 @@ class Rows:
 
     def __init__(self, layout: Layout) -> None:
         self.names = tuple(layout.view.outputs)
-        many, words = len(layout.kinds), cells.words(len(layout.kinds))
+        many = len(layout.kinds)
         codes = "".join("d" if kind.startswith("float") else "q" for kind in layout.kinds)
-        self._unpack = struct.Struct(f"<{words}Q{codes}").unpack_from
-        self._words, self._many = words, many
-        self._whole = tuple((1 << min(64, many - 64 * word)) - 1 for word in range(words))
-        self._heap = 16 + 8 * (words + many)
-        self._turned = [(place, _turn(kind)) for place, kind in enumerate(layout.kinds) if _turn(kind)]
+        self._unpack = struct.Struct(f"<{codes}").unpack_from
+        self._many, self._cells = many, 16 + 8 * cells.words(many)
+        self._heap = self._cells + 8 * many
+        self._whole = ((1 << many) - 1).to_bytes(self._cells - 16, "little")
+        self._decimals = [(place, 10.0 ** value.scale(kind)) for place, kind in _of(layout, "decimal")]
+        self._flags = [place for place, _ in _of(layout, "flag")]
         self._texts = layout.row_texts
 
     def span(self, row: bytes) -> tuple[int, int]:
@@ -33,17 +33,19 @@ class Rows:
 
     def values(self, row: bytes) -> list[Any]:
         """Features and then attributes, in the view's order: int, float (decimals too), bool, str or None."""
-        words = self._words
-        found: list[Any] = list(self._unpack(row, 16))
-        bits, found = found[:words], found[words:]
-        for place, turn in self._turned:
-            found[place] = turn(found[place])
+        found: list[Any] = list(self._unpack(row, self._cells))
+        for place, power in self._decimals:
+            found[place] /= power  # the int becomes a float first: the two roundings of `value.as_float`
+        for place in self._flags:
+            found[place] = found[place] == 1
         for place in self._texts:
-            start, size = found[place] & 0xFFFFFFFF, found[place] >> 32
-            found[place] = row[self._heap + start : self._heap + start + size].decode()
-        if tuple(bits) != self._whole:
+            start = self._heap + (found[place] & 0xFFFFFFFF)
+            found[place] = row[start : start + (found[place] >> 32)].decode()
+        bits = row[16 : self._cells]
+        if bits != self._whole:
+            present = int.from_bytes(bits, "little")
             for place in range(self._many):
-                if not bits[place >> 6] >> (place & 63) & 1:
+                if not present >> place & 1:
                     found[place] = None
         return found
 
@@ -52,11 +54,5 @@ class Rows:
         return row[16:]
 
 
-def _turn(kind: str) -> Callable[[Any], Any] | None:
-    """What makes a served value of a cell; None where the cell is it."""
-    if kind == "flag":
-        return bool
-    if kind.startswith("decimal"):
-        power = 10.0 ** value.scale(kind)
-        return lambda cell: cell / power  # the int becomes a float first: the two roundings of `value.as_float`
-    return None
+def _of(layout: Layout, kind: str) -> list[tuple[int, str]]:
+    return [(place, each) for place, each in enumerate(layout.kinds) if each.startswith(kind)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +99,9 @@ def _document(features: Features, view: str, words: str, as_of: int) -> dict[str
     return {
         "view": view,
         "entity": dict(zip(vectors.view.entity, who, strict=True)),
-        "as_of": in_words(as_of),
+        "as_of": value.in_words(as_of),
         "features": found,
     }
-
-
-def in_words(instant: int) -> str:
-    """Microseconds since 1970 as ISO 8601 in UTC."""
-    return (datetime(1970, 1, 1) + timedelta(microseconds=instant)).isoformat(timespec="microseconds") + "Z"  # noqa: DTZ001
 
 
 def _entity(incoming: Request) -> str:
