@@ -78,7 +78,7 @@ def rows(
             "sold_at": moment(at),
             "known_at": moment(known),
             "units": rng.choice([None, 0, 1, 2, -3, 10**12]),
-            "paid": rng.choice([None, 0, 1.25, "19.99", -0.01, 123456.78]),
+            "paid": rng.choice([None, 0, 1.25, 19.99, -0.01, 123456.78]),
             "price": rng.choice([None, 1.1, 2.5, -3.75, 0.0]),
             "weight": rng.choice([None, 0.1, 1e300, -2.0]),
             "shop": rng.choice([None, "", "north", "süd", "汉口"]),

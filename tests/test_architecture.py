@@ -20,7 +20,10 @@ DOORS = {
     "lightgbm": {"training/boosters.py"},
     "catboost": {"training/boosters.py"},
     "xgboost": {"training/boosters.py"},
+    "redis": {"feature_store/online_redis.py"},
+    "psycopg": {"feature_store/online_postgres.py"},
     "sqlite3": {
+        "feature_store/online_sqlite.py",
         "serving/journal.py",
         "serving/recall.py",
         "serving/counts.py",
@@ -36,6 +39,7 @@ DOORS = {
         "serving/look_up.py",
     },
     "starlette": {
+        "serving/features_api.py",
         "serving/api.py",
         "serving/job_api.py",
         "serving/pages.py",

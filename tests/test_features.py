@@ -1,4 +1,4 @@
-"""`gancao features` and the route: from a source of events to what is known of an entity now, whatever is killed between."""
+"""`gancao features` and the route: from a source of events to what is known of an entity now, also after a kill."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -180,3 +181,95 @@ def test_replay_finds_no_difference_but_what_the_source_does_not_have(home: Home
     told = home.json("features", "replay", "sales", code=1)
     assert {one["entity"] for one in told["listed"]} == {key}
     assert {"events_2d", "events_5d"} & {one["feature"] for one in told["listed"]}
+
+
+SCRIPTS = {
+    "materialize": """
+materialize.AT_ONCE = 20
+materialize.materialize(view, store, data, NOON, told)
+""",
+    "push": """
+sales = (data / "pushed.jsonl").read_bytes().splitlines()
+push.push(view, store, [sales[at : at + 7] for at in range(0, len(sales), 7)], lambda: NOON, told)
+""",
+}
+"""What is killed: small pieces, each told on standard output when it is stored."""
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"] if FULL else ["sqlite"])
+@pytest.mark.parametrize("verb", list(SCRIPTS))
+def test_kill_9_and_again_gives_the_bits_of_an_undisturbed_run(home: Home, kind: str, verb: str):
+    """In full 50 kills, on every store; in short one of each command."""
+    rng, a_view = random.Random(verb), own(home)
+    if verb == "push":
+        (home.data / "pushed.jsonl").write_bytes(b"\n".join(lines(rows(rng, 300, 8))))
+    with {"sqlite": lambda: nullcontext(""), "redis": servers.redis, "postgres": servers.postgres}[kind]() as url:
+        killed = 0
+        for _ in range((9 if verb == "push" else 8) if FULL else 1):
+            killed += run_and_kill(home, url, verb, rng.randrange(1, 9))
+        assert killed > 0
+        run_and_kill(home, url, verb, None)
+        found = bits(a_view, stores.connect(Settings(home=home.home, online=url)))
+    calm = Home(home.home / "calm", home.data, home.more)
+    run_and_kill(calm, "", verb, None)
+    assert found == bits(a_view, opened(calm))
+
+
+def run_and_kill(home: Home, url: str, verb: str, after: int | None) -> bool:
+    """Run a script, and kill it when it has told so much; whether it was killed."""
+    views = home.environment["GANCAO_VIEWS"]
+    script = f"""
+from pathlib import Path
+from feature_store import materialize, push, stores, viewfile
+from feature_store.settings import Settings
+from tests.histories import NOON
+view, data = viewfile.read(Path({views!r}) / "sales.yaml"), Path({str(home.data)!r})
+store = stores.connect(Settings(home=Path({str(home.home)!r}), online={url!r}))
+def told(*done): print("stored", flush=True)
+{SCRIPTS[verb]}"""
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        for number, _ in enumerate(running.stdout, 1):
+            if number == after:
+                running.send_signal(signal.SIGKILL)
+                break
+        return running.wait(120) == -signal.SIGKILL
+
+
+def bits(a_view: View, store: Online) -> list[Any]:
+    keys = [f"{number},{brand}" for number in range(9) for brand in ("a", "b%2Cc", entity.key(["汉"]))]
+    return everything(store, a_view.digest, keys)
+
+
+def test_the_route_tells_what_is_known_now_or_then_and_refuses_by_name(home: Home):
+    a_view = own(home)
+    with closing(opened(home)) as store:
+        some = rows(random.Random(6), 40, 2)
+        push(a_view, store, [lines(some)], lambda: NOON, lambda done: None)
+        key = next(key for key in events_of(a_view, some) if "%2C" in key)
+        expected = Vectors(a_view, store).one(key, NOON)
+    with serving(home, wait_ready=False) as server:
+        found = server.get(f"/v1/features/sales/{key}", params={"as_of": moment(NOON)})
+        assert found.status_code == 200
+        document = json.loads(found.content)
+        assert document["entity"] == {"store": int(key[0]), "brand": "b,c"}
+        assert document["features"] == json.loads(json.dumps(expected))
+        assert server.get(f"/v1/features/sales/{key}").json()["features"]["events_2d"] == 0, "long ago by now"
+        refused = {
+            "/v1/features/nothing/1": (404, "unknown-view"),
+            "/v1/features/sales/77,a": (404, "unknown-entity"),
+            "/v1/features/sales/77": (404, "unknown-entity"),
+            f"/v1/features/sales/{key}?as_of=soon": (422, "instant-refused"),
+            f"/v1/features/sales/{key}?as_of=2001-01-01": (422, "instant-refused"),
+        }
+        for address, (status, kind) in refused.items():
+            problem = server.get(address)
+            assert (problem.status_code, problem.json()["type"]) == (status, f"urn:gancao:problem:{kind}"), address
+        described = server.get("/openapi.json").json()["paths"]["/v1/features/sales/{entity}"]["get"]
+        whole = described["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(document, whole)
+        (Path(home.environment["GANCAO_VIEWS"]) / "sales.yaml").write_text("view: [")
+        assert server.get(f"/v1/features/sales/{key}").json()["type"].endswith("unknown-view"), (
+            "it can't be read any more"
+        )
