@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from feature_store.push import push
 from feature_store.settings import Settings
 from feature_store.vectors import Vectors
 from feature_store.view import View
-from tests.conftest import ROOT, Home, until
+from tests import servers
+from tests.conftest import ROOT, Home, serving, until
 from tests.histories import DAY, NOON, lines, moment, rows, same_bits, seen, view
 
 FULL = os.environ.get("GANCAO_PROOFS") == "full"
