@@ -4,6 +4,8 @@ Events are judged and kept by DuckDB (`feature_store/events.py`), in its memory 
 buckets of entities at a time; what they come to is counted with numpy (`feature_store/cover.py`).
 """
 
+# ruff: noqa: S608 (the SQL is of names that are ours)
+
 from __future__ import annotations
 
 import json

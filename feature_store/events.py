@@ -1,5 +1,7 @@
 """The events of a view, read through DuckDB, judged as `feature_store/event.py` says, each one once."""
 
+# ruff: noqa: S608 (the SQL is a View's own, and names that its types have checked)
+
 from __future__ import annotations
 
 import tempfile
@@ -22,6 +24,10 @@ BUCKETS = 64
 
 KEPT_BYTES = 200
 """Of memory that an event takes while features are worked out, at most; measured with 8 columns."""
+
+
+LEAST_MB = 100
+"""What DuckDB works with at the least."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +63,14 @@ def loaded(view: View, data_dir: Path, memory_mb: int, now: int | None = None) -
     """
     now = time.time_ns() // 1000 if now is None else now
     with tempfile.TemporaryDirectory(prefix="gancao-events-") as spill, _connect(spill, memory_mb) as connection:
-        names = [*view.entity, *view.id, *dict.fromkeys([view.event_time, view.known]), *view.values]
-        inner, types = _source(connection, view.view, view.data, names, data_dir)
+        names = [*view.entity, *view.id, view.event_time, view.known, *view.values]
+        raw = _raw(connection, view.view, view.data, names, data_dir)
         try:
-            connection.execute(_judged(view, types, inner, now))
+            connection.execute(_judged(view, raw, now))
             _refuse_duplicates(connection, view)
         except duckdb.Error as error:
             raise _unreadable(view.view, error) from None
-        counts = "SELECT reason, count(*) FROM events WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason"
-        yield Events(connection, view, dict(connection.execute(counts).fetchall()))
+        yield Events(connection, view, _refused(connection, "events"))
 
 
 def attributes(view: View, data_dir: Path) -> tuple[pa.Table, dict[str, int]]:
@@ -76,50 +81,57 @@ def attributes(view: View, data_dir: Path) -> tuple[pa.Table, dict[str, int]]:
     if view.attributes is None:
         raise ValueError(f"{view.view} has no attributes")
     declared = view.attributes
+    entity, values = _numbered("e", view.entity), _numbered("v", declared.columns)
     with tempfile.TemporaryDirectory(prefix="gancao-events-") as spill, _connect(spill, 1000) as connection:
-        names = [*view.entity, *declared.columns]
-        inner, types = _source(connection, view.view, declared.data, names, data_dir)
+        raw = _raw(connection, view.view, declared.data, [*view.entity, *declared.columns], data_dir)
+        fitted = [("e", view.kind(name), name) for name in view.entity]
+        fitted += [("v", kind, name) for name, kind in declared.columns.items()]
+        columns, faults = _fitted(view.view, fitted, raw)
+        place = f"row_number() OVER (PARTITION BY {', '.join(entity)} ORDER BY {_in_order(values)})"
         try:
-            fitted = [("e", view.kind(name), name) for name in view.entity]
-            fitted += [("v", kind, name) for name, kind in declared.columns.items()]
-            columns, faults = _fitted(view.view, fitted, types)
-            connection.execute(
-                f"CREATE TEMP TABLE rows AS SELECT {columns}, {_reason(faults)} AS reason FROM ({inner})"
-            )
-            entity, values = _numbered("e", view.entity), _numbered("v", declared.columns)
-            order = ", ".join(f"{name} NULLS LAST" for name in values)
-            first = f"row_number() OVER (PARTITION BY {', '.join(entity)} ORDER BY {order}) AS place"
-            placed = f"SELECT *, {first} FROM rows WHERE reason IS NULL"
-            kept = ", ".join([*entity, *values])
-            table = connection.sql(f"SELECT {kept} FROM ({placed}) WHERE place = 1").to_arrow_table()
-            counts = "SELECT reason, count(*) FROM rows WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason"
-            refused = dict(connection.execute(counts).fetchall())
-            (sound,) = connection.execute("SELECT count(*) FROM rows WHERE reason IS NULL").fetchone() or (0,)
+            judged = f"SELECT *, {_reason(faults)} AS reason FROM (SELECT *, {columns} FROM {raw.sql})"
+            connection.execute(f"CREATE TEMP TABLE rows AS {judged}")
+            placed = f"SELECT *, {place} AS place FROM rows WHERE reason IS NULL"
+            kept = connection.sql(f"SELECT {', '.join([*entity, *values])} FROM ({placed}) WHERE place = 1")
+            table, refused = kept.to_arrow_table(), _refused(connection, "rows")
         except duckdb.Error as error:
             raise _unreadable(view.view, error) from None
+        (sound,) = connection.execute("SELECT count(*) FROM rows WHERE reason IS NULL").fetchall()[0]
     return table, refused | ({"duplicate": sound - table.num_rows} if sound > table.num_rows else {})
 
 
 def _connect(spill: str, memory_mb: int) -> duckdb.DuckDBPyConnection:
     """One thread, as in `feature_store/offline.py`: a SELECT of a view gives the same rows each time."""
-    limits = {"memory_limit": f"{memory_mb}MB", "temp_directory": spill, "threads": 1}
+    limits = {"memory_limit": f"{max(memory_mb, LEAST_MB)}MB", "temp_directory": spill, "threads": 1}
     return duckdb.connect(config={"autoinstall_known_extensions": "false", **limits})
 
 
-def _source(
-    connection: duckdb.DuckDBPyConnection, whose: str, rows: Rows, names: Sequence[str], data_dir: Path
-) -> tuple[str, dict[str, str]]:
-    """The SQL of the rows, and the type of each column that is needed."""
+def _refused(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:
+    counts = f"SELECT reason, count(*) FROM {table} WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason"
+    return dict(connection.execute(counts).fetchall())
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """The columns of a SELECT that are needed, under names that are ours: name -> (alias, DuckDB's type)."""
+
+    sql: str
+    columns: dict[str, tuple[str, str]]
+
+
+def _raw(connection: duckdb.DuckDBPyConnection, whose: str, rows: Rows, names: Sequence[str], data_dir: Path) -> _Raw:
     attach(connection, located(rows.sources, data_dir, whose, "Put the file there, or set GANCAO_DATA."))
     try:
         relation = connection.sql(rows.sql)
-        types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        types = {name.lower(): str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
     except (duckdb.Error, AttributeError) as error:
         raise _unreadable(whose, error) from None
-    if missing := [name for name in names if name not in types]:
+    if missing := [name for name in dict.fromkeys(names) if name not in types]:
         there = ", ".join(types)
         raise TableUnreadable(f"data.sql of {whose} gives no column {', '.join(missing)}.\nThere are: {there}.")
-    return rows.sql.strip().rstrip(";"), types
+    columns = {name: (f"r{number}", types[name]) for number, name in enumerate(dict.fromkeys(names))}
+    chosen = ", ".join(f'"{name}" AS {alias}' for name, (alias, _) in columns.items())
+    return _Raw(f"(SELECT {chosen} FROM (\n{rows.sql.strip().rstrip(';')}\n))", columns)
 
 
 def _unreadable(whose: str, error: Exception) -> TableUnreadable:
@@ -127,43 +139,43 @@ def _unreadable(whose: str, error: Exception) -> TableUnreadable:
     return TableUnreadable(f"DuckDB could not run data.sql of {whose}: {first}\nMend the SQL in the View.")
 
 
-def _judged(view: View, types: dict[str, str], inner: str, now: int) -> str:
+def _judged(view: View, raw: _Raw, now: int) -> str:
     """CREATE TABLE events."""
     keys = [("e", view.kind(name), name) for name in view.entity] + [("i", view.kind(name), name) for name in view.id]
-    times = [("event", view.event_time)] + ([("known", view.known)] if view.known != view.event_time else [])
-    columns, faults = _fitted(view.view, keys, types)
-    for alias, name in times:
-        if (found := fit_sql.instant(_quoted(name), types[name])) is None:
-            raise _unfit(view.view, name, types[name], "a time", "TIMESTAMP")
+    columns, faults = _fitted(view.view, keys, raw)
+    late = view.known != view.event_time
+    for alias, name in [("event", view.event_time)] + [("known", view.known)] * late:
+        column, source = raw.columns[name]
+        if (found := fit_sql.instant(column, source)) is None:
+            raise _unfit(view.view, name, source, "a time", "TIMESTAMP")
         columns += f", {found} AS {alias}"
-        faults += [(f"{_quoted(name)} IS NULL", "null_time"), (f"{alias} IS NULL", "unreadable_time")]
-    soonest = "event" if view.known == view.event_time else "known"
-    faults.append((f"event > least({soonest}, {now}) + {view.latest_us}", "far_future"))
-    values, more = _fitted(view.view, [("v", view.kind(name), name) for name in view.values], types)
-    entity = ", ".join(_numbered("e", view.entity))
-    mixed = f"hash({entity}, {', '.join(_numbered('i', view.id))}) AS mixed, hash({entity}) % {BUCKETS} AS bucket"
-    fitted = f"SELECT *, {', '.join(filter(None, [columns, values]))} FROM ({inner})"
-    kept = [*_numbered("e", view.entity), *_numbered("i", view.id), *(alias for alias, _ in times)]
-    kept += _numbered("v", view.values)
-    return f"CREATE TEMP TABLE events AS SELECT {', '.join(kept)}, {mixed}, {_reason(faults + more)} AS reason FROM ({fitted})"
+        faults += [(f"{column} IS NULL", "null_time"), (f"{alias} IS NULL", "unreadable_time")]
+    faults.append((f"event > least({'known' if late else 'event'}, {now}) + {view.latest_us}", "far_future"))
+    values, more = _fitted(view.view, [("v", view.kind(name), name) for name in view.values], raw)
+    entity, ids = _numbered("e", view.entity), _numbered("i", view.id)
+    kept = [*entity, *ids, "event", *["known"] * late, *_numbered("v", view.values)]
+    kept += [f"hash({', '.join(entity + ids)}) AS mixed", f"hash({', '.join(entity)}) % {BUCKETS} AS bucket"]
+    kept += [f"{_reason(faults + more)} AS reason"]
+    fitted = ", ".join(["*", columns, *[values] * bool(values)])
+    return f"CREATE TEMP TABLE events AS SELECT {', '.join(kept)} FROM (SELECT {fitted} FROM {raw.sql})"
 
 
 Fault = tuple[str, str]
 """What is true of a row that is refused, and the reason."""
 
 
-def _fitted(whose: str, wanted: Sequence[tuple[str, str, str]], types: dict[str, str]) -> tuple[str, list[Fault]]:
-    """The kept values (letter and number their names) of columns, and their faults in order."""
+def _fitted(whose: str, wanted: Sequence[tuple[str, str, str]], raw: _Raw) -> tuple[str, list[Fault]]:
+    """The kept values of (letter, kind, name), called by letter and number, and their faults in order."""
     columns: list[str] = []
     faults: list[Fault] = []
-    numbers = {letter: 0 for letter, _, _ in wanted}
+    numbers = dict.fromkeys("eiv", 0)
     for letter, kind, name in wanted:
-        alias, raw, source = f"{letter}{numbers[letter]}", _quoted(name), types[name]
+        alias, (column, source) = f"{letter}{numbers[letter]}", raw.columns[name]
         numbers[letter] += 1
-        if (found := fit_sql.value(kind, raw, source)) is None:
+        if (found := fit_sql.value(kind, column, source)) is None:
             raise _unfit(whose, name, source, kind, "VARCHAR" if kind == "text" else "DOUBLE")
         columns.append(f"{found} AS {alias}")
-        empty = fit_sql.absent(raw, source)
+        empty = fit_sql.absent(column, source)
         if letter in "ei":
             faults.append((empty, "null_key"))
         faults.append((f"{alias} IS NULL AND NOT {empty}", "wrong_type"))
@@ -183,8 +195,8 @@ def _numbered(letter: str, names: Sequence[str] | dict[str, str]) -> list[str]:
     return [f"{letter}{number}" for number in range(len(names))]
 
 
-def _quoted(name: str) -> str:
-    return f'"{name}"'
+def _in_order(values: Sequence[str]) -> str:
+    return ", ".join(f"{name} NULLS LAST" for name in values)
 
 
 def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, view: View) -> None:
@@ -194,10 +206,8 @@ def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, view: View) -> Non
     if not connection.execute("SELECT count(*) FROM twice").fetchall()[0][0]:
         return
     key = ", ".join([*_numbered("e", view.entity), *_numbered("i", view.id)])
-    order = ["known", "event"] if view.known != view.event_time else ["event"]
-    order += [f"{name} NULLS LAST" for name in _numbered("v", view.values)]
-    place = f"row_number() OVER (PARTITION BY {key} ORDER BY {', '.join(order)})"
-    seen = f"SELECT rowid AS row, {place} AS place FROM events WHERE reason IS NULL AND mixed IN (FROM twice)"
-    connection.execute(
-        f"UPDATE events SET reason = 'duplicate' WHERE rowid IN (SELECT row FROM ({seen}) WHERE place > 1)"
-    )
+    order = _in_order([*["known"] * (view.known != view.event_time), "event", *_numbered("v", view.values)])
+    place = f"row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS place"
+    seen = f"SELECT rowid AS row, {place} FROM events WHERE reason IS NULL AND mixed IN (FROM twice)"
+    later = f"SELECT row FROM ({seen}) WHERE place > 1"
+    connection.execute(f"UPDATE events SET reason = 'duplicate' WHERE rowid IN ({later})")

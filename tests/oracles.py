@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import combinations
 from math import comb, factorial
@@ -11,6 +12,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
+
+from feature_store import event
+from feature_store.errors import EventRefused
+from feature_store.value import Value, as_float, ratio
+from feature_store.view import Feature, View
 
 
 def xgboost_by_hand(raw_json: bytes, row: np.ndarray) -> float:
@@ -127,3 +133,54 @@ def shapley_by_subsets(function: Callable[[np.ndarray], np.ndarray], row: np.nda
             for known in combinations(rest, size):
                 out[field] += (worth((*known, field)) - worth(known)) / (n * comb(n - 1, size))
     return out
+
+
+class NestedLoops:
+    """The point-in-time join by its definition: for each question every event is looked at. rows: of the source."""
+
+    def __init__(self, view: View, rows: Sequence[dict[str, Any]], now: int) -> None:
+        self.view, self.refused = view, Counter[str]()
+        self.events: dict[tuple[Any, ...], event.Event] = {}
+        for row in rows:
+            try:
+                entity, found = event.read(view, row, now)
+            except EventRefused as error:
+                self.refused[error.reason] += 1
+                continue
+            other = self.events.get((entity, found.id))
+            self.refused["duplicate"] += other is not None
+            if other is None or found.precedence < other.precedence:
+                self.events[entity, found.id] = found
+
+    def features(self, entity: tuple[Value, ...], instant: int) -> dict[str, Value | None]:
+        """Every feature of an entity as of an instant, as it is kept."""
+        at, found = self.view.floor(instant), {}
+        known = [one for (key, _), one in self.events.items() if key == entity and one.known <= at]
+        for name, feature in self.view.features.items():
+            if feature.pair is not None:
+                found[name] = self._combined(feature, *((self.view.outputs[o], found[o]) for o in feature.pair))
+            else:
+                found[name] = self._aggregate(feature, [one for one in known if feature.reaches(at, one.event)])
+        return found
+
+    def _aggregate(self, feature: Feature, events: list[event.Event]) -> Value | None:
+        if feature.column is None:
+            return len(events)
+        place = self.view.values.index(feature.column)
+        events = sorted((one for one in events if one.values[place] is not None), key=lambda one: one[:3])
+        values: list[Any] = [one.values[place] for one in events]
+        if feature.aggregate in ("count", "distinct"):
+            return len(values if feature.count else set(values))
+        if not values:
+            return None
+        if feature.mean:
+            return as_float(self.view.columns[feature.column], sum(values)) / float(len(values))
+        return {"sum": sum, "min": min, "max": max, "last": lambda items: items[-1]}[feature.aggregate](values)
+
+    def _combined(self, feature: Feature, first: tuple[str, Any], second: tuple[str, Any]) -> Value | None:
+        if first[1] is None or second[1] is None:
+            return None
+        if feature.difference and first[0] == second[0] != "float64" and not first[0].startswith("float"):
+            return first[1] - second[1]
+        one, other = as_float(*first), as_float(*second)
+        return ratio(one, other) if feature.ratio else one - other
