@@ -136,7 +136,7 @@ def _opened(source: str) -> Iterator[tuple[BinaryIO, int | None]]:
     if not path.is_file():
         raise Usage(f"There is no file {source}. Check the path, or give - for standard input.")
     with path.open("rb", buffering=0) as stream:
-        yield stream, path.stat().st_size  # type: ignore[misc]
+        yield stream, path.stat().st_size
 
 
 def _instant(words: str | None) -> Callable[[], int]:

@@ -112,7 +112,8 @@ def _of(layout: Layout, feature: Feature, events: Events, inside: np.ndarray) ->
 def _totals(events: Events, numbers: np.ndarray) -> np.ndarray:
     """(m,) sums of (n,) int64; wrong where they do not fit."""
     sums = np.concatenate([[0], np.cumsum(numbers)])
-    return sums[events.starts[1:]] - sums[events.starts[:-1]]
+    found: np.ndarray = sums[events.starts[1:]] - sums[events.starts[:-1]]
+    return found
 
 
 def _count(layout: Layout, feature: Feature, events: Events, inside: np.ndarray) -> _Column:

@@ -114,5 +114,6 @@ def _alike(one: cells.Cells, other: cells.Cells) -> np.ndarray:
     """(m,) whether rows say the same."""
     starts = np.arange(len(one) + 1)
     (left, texts), (right, others) = cells.packed(one, starts), cells.packed(other, starts)
-    same = (left == right).all(axis=1)
-    return same & np.array([a == b for a, b in zip(texts, others, strict=True)], bool)
+    same: np.ndarray = (left == right).all(axis=1)
+    same &= np.array([a == b for a, b in zip(texts, others, strict=True)], bool)
+    return same

@@ -151,7 +151,7 @@ def _let_in(layout: Layout, store: Online, taken: list[_Taken], instant: int) ->
 def _events(layout: Layout, events: Sequence[Event], who: Sequence[int], many: int) -> Events:
     """The events of so many entities, as arrays; who: which entity each is of, ascending."""
     own = [layout.view.id.index(name) for name in layout.ids]
-    columns = [[one.id[place] for one in events] for place in own]
+    columns: list[list[Any]] = [[one.id[place] for one in events] for place in own]
     columns += [[one.values[place] for one in events] for place in range(len(layout.view.values))]
     for place, name in enumerate(layout.columns):
         if layout.view.kind(name).startswith("float"):

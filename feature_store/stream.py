@@ -75,9 +75,11 @@ class Stream:
     def chunks(self, after: str | None, at_once: int) -> Iterator[Chunk]:
         """Entities in the order of their keys, those behind `after`; about so many events at once."""
         asked = _stream(self._layout, after is not None)
-        reader = self._connection.execute(asked, [self._horizon] if after is None else [after, self._horizon, after])
+        found: Any = self._connection.execute(
+            asked, [self._horizon] if after is None else [after, self._horizon, after]
+        )
         rest: pa.Table | None = None
-        for batch in reader.to_arrow_reader(at_once):
+        for batch in found.to_arrow_reader(at_once):
             table = pa.Table.from_batches([batch])
             table = table if rest is None else pa.concat_tables([rest, table])
             heads = np.flatnonzero(table.column("head").to_numpy())
@@ -159,12 +161,12 @@ def _key(view: View) -> str:
 
 def _heads(layout: Layout) -> str:
     """What makes `heads`: a row of every entity with its attributes."""
-    known = f"SELECT DISTINCT {_key(layout.view)} AS key FROM events WHERE reason IS NULL"
+    known = f"SELECT DISTINCT {_key(layout.view)} AS key FROM events WHERE reason IS NULL"  # noqa: S608
     if not layout.attributes:
         return f"CREATE TEMP TABLE heads AS {known}"
     about = ", ".join(f"v{place} AS a{place}" for place in range(len(layout.attributes)))
-    described = f"SELECT {_key(layout.view)} AS key, {about} FROM described"
-    return f"CREATE TEMP TABLE heads AS SELECT * FROM ({known}) FULL JOIN ({described}) USING (key)"
+    described = f"SELECT {_key(layout.view)} AS key, {about} FROM described"  # noqa: S608
+    return f"CREATE TEMP TABLE heads AS SELECT * FROM ({known}) FULL JOIN ({described}) USING (key)"  # noqa: S608
 
 
 def _stream(layout: Layout, goes_on: bool) -> str:
@@ -175,9 +177,9 @@ def _stream(layout: Layout, goes_on: bool) -> str:
     named = [f"{column} AS c{place}" for place, column in enumerate(own)]
     known = "event AS known" if view.known == view.event_time else "known"
     behind = " AND key > ?" if goes_on else ""
-    events = f"SELECT false AS head, {', '.join([f'{_key(view)} AS key', 'event', known, *named])} FROM events"
+    events = f"SELECT false AS head, {', '.join([f'{_key(view)} AS key', 'event', known, *named])} FROM events"  # noqa: S608
     order = ", ".join(["key", "head DESC", "event", "known", *(f"c{place}" for place in range(len(ids)))])
     return (
-        f"SELECT true AS head, * FROM heads WHERE true{behind} UNION ALL BY NAME "
+        f"SELECT true AS head, * FROM heads WHERE true{behind} UNION ALL BY NAME "  # noqa: S608
         f"(SELECT * FROM ({events} WHERE reason IS NULL AND event > ?) WHERE true{behind}) ORDER BY {order}"
     )
