@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types check proofs bench bench-automl peers bench-serve bench-explain bench-portfolio bench-engines bench-intervals \
-        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal tools docs clean
+        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal bench-features tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -58,6 +58,10 @@ bench-calibrators: .venv/installed ## log loss before and after each correction 
 
 bench-journal: .venv/installed   ## what the journal's hash chain costs an answer
 	$(RUN) -m benchmarks.journal
+
+bench-features: .venv/installed  ## the feature store beside pandas, Polars, DuckDB's SQL and Feast
+	$(PYTHON) benchmarks/peers_env.py $(or $(PEERS),.peers) features_polars features_feast
+	$(RUN) -m benchmarks.features --peers $(or $(PEERS),.peers) $(ARGS)
 
 bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.leakage

@@ -27,6 +27,8 @@ PEERS = {
     "mlflow_serve": ["mlflow", "lightgbm"],
     "bentoml": ["bentoml", "lightgbm"],
     "mlserver": ["mlserver", "mlserver-lightgbm", "lightgbm"],
+    "features_polars": ["polars"],
+    "features_feast": ["feast[duckdb,redis]==0.67.*"],
 }
 """Peer -> what is asked of pip."""
 

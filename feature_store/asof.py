@@ -115,7 +115,7 @@ def _cast(origins: pa.Table, name: str, wanted: pa.DataType) -> pa.ChunkedArray:
 def _coded(events: Events, keys: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """(n,) a number for each entity, bucket by bucket, and (BUCKETS + 1,) where each bucket's numbers begin.
 
-    Leaves the table `asked` with e0, e1 … and code.
+    Leaves the table `_asked` with e0, e1 … and code.
     """
     codes = np.zeros(keys.num_rows, dtype=np.int64)
     for values in keys.columns:
@@ -124,15 +124,15 @@ def _coded(events: Events, keys: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         _, codes = np.unique(codes, return_inverse=True)
     _, rows = np.unique(codes, return_index=True)
     connection, names = events.connection, ", ".join(keys.column_names)
-    connection.register("given", keys.take(pa.array(rows)).append_column("code", pa.array(np.arange(len(rows)))))
-    hashed = f"SELECT hash({names}) % {BUCKETS} AS bucket FROM given ORDER BY code"
+    connection.register("_given", keys.take(pa.array(rows)).append_column("code", pa.array(np.arange(len(rows)))))
+    hashed = f"SELECT hash({names}) % {BUCKETS} AS bucket FROM _given ORDER BY code"
     buckets = connection.sql(hashed).fetchnumpy()["bucket"].astype(np.int64)
     order = np.argsort(buckets, kind="stable")
     moved = np.empty(len(order), dtype=np.int64)
     moved[order] = np.arange(len(order))
-    connection.register("moved", pa.table({"code": np.arange(len(order)), "to": moved}))
+    connection.register("_moved", pa.table({"code": np.arange(len(order)), "to": moved}))
     connection.execute(
-        f"CREATE TEMP TABLE asked AS SELECT {names}, moved.to AS code FROM given JOIN moved USING (code)"
+        f"CREATE TEMP TABLE _asked AS SELECT {names}, _moved.to AS code FROM _given JOIN _moved USING (code)"
     )
     return moved[codes], np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
 
@@ -159,7 +159,7 @@ def _part(events: Events, questions: _Questions, low: int, high: int, bucket_fir
         wanted += [f"i{number}" for number in range(len(view.id))]
     keys = ", ".join(f"e{number}" for number in range(len(view.entity)))
     chosen = f"reason IS NULL AND bucket BETWEEN {low} AND {high}"
-    sql = f"SELECT {', '.join(wanted)} FROM events JOIN asked USING ({keys}) WHERE {chosen}"
+    sql = f"SELECT {', '.join(wanted)} FROM _events JOIN _asked USING ({keys}) WHERE {chosen}"
     table = events.connection.sql(sql).to_arrow_table()
     event = _numbers(table, "event")
     known = _numbers(table, "known") if view.known != view.event_time else event
@@ -177,8 +177,8 @@ def _described(events: Events, codes: np.ndarray, data_dir: Path) -> tuple[dict[
     view = events.view
     table, refused = attributes(view, data_dir)
     keys = ", ".join(f"e{number}" for number in range(len(view.entity)))
-    events.connection.register("described", table.append_column("row", pa.array(np.arange(table.num_rows))))
-    joined = events.connection.sql(f"SELECT code, row FROM asked JOIN described USING ({keys})").fetchnumpy()
+    events.connection.register("_described", table.append_column("row", pa.array(np.arange(table.num_rows))))
+    joined = events.connection.sql(f"SELECT code, row FROM _asked JOIN _described USING ({keys})").fetchnumpy()
     rows = np.full(int(codes.max(initial=-1)) + 1, -1, dtype=np.int64)
     rows[joined["code"]] = joined["row"]
     declared = view.attributes.columns if view.attributes else {}

@@ -32,10 +32,10 @@ LEAST_MB = 100
 
 @dataclass(frozen=True)
 class Events:
-    """A connection with the table `events`: e0, e1 … (entity), event, known (microseconds), i0 … (id), v0 … (values).
+    """A connection with the table `_events`; no source has a name that begins with an underscore.
 
-    Its rows of reason NULL count; `view.values` are v0 and so on; without a `known_time` there is no known.
-    refused: reason -> rows.
+    Columns: e0, e1 … (entity), event, known (microseconds; without a `known_time` no known), i0 … (id), v0 … (values,
+    as `view.values`), bucket, reason. Rows of reason NULL count. refused: reason -> rows.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -44,7 +44,7 @@ class Events:
 
     def groups(self, memory_mb: int) -> Iterator[tuple[int, int]]:
         """Runs of buckets, first and last, whose events have room together; a bucket is not split."""
-        sizes = dict(self.connection.execute("SELECT bucket, count(*) FROM events GROUP BY bucket").fetchall())
+        sizes = dict(self.connection.execute("SELECT bucket, count(*) FROM _events GROUP BY bucket").fetchall())
         room, first, held = memory_mb * 1_000_000 // KEPT_BYTES, 0, 0
         for bucket in range(BUCKETS):
             if held and held + sizes.get(bucket, 0) > room:
@@ -70,7 +70,7 @@ def loaded(view: View, data_dir: Path, memory_mb: int, now: int | None = None) -
             _refuse_duplicates(connection, view)
         except duckdb.Error as error:
             raise _unreadable(view.view, error) from None
-        yield Events(connection, view, _refused(connection, "events"))
+        yield Events(connection, view, _refused(connection, "_events"))
 
 
 def attributes(view: View, data_dir: Path) -> tuple[pa.Table, dict[str, int]]:
@@ -90,13 +90,13 @@ def attributes(view: View, data_dir: Path) -> tuple[pa.Table, dict[str, int]]:
         place = f"row_number() OVER (PARTITION BY {', '.join(entity)} ORDER BY {_in_order(values)})"
         try:
             judged = f"SELECT *, {_reason(faults)} AS reason FROM (SELECT *, {columns} FROM {raw.sql})"
-            connection.execute(f"CREATE TEMP TABLE rows AS {judged}")
-            placed = f"SELECT *, {place} AS place FROM rows WHERE reason IS NULL"
+            connection.execute(f"CREATE TEMP TABLE _rows AS {judged}")
+            placed = f"SELECT *, {place} AS place FROM _rows WHERE reason IS NULL"
             kept = connection.sql(f"SELECT {', '.join([*entity, *values])} FROM ({placed}) WHERE place = 1")
-            table, refused = kept.to_arrow_table(), _refused(connection, "rows")
+            table, refused = kept.to_arrow_table(), _refused(connection, "_rows")
         except duckdb.Error as error:
             raise _unreadable(view.view, error) from None
-        (sound,) = connection.execute("SELECT count(*) FROM rows WHERE reason IS NULL").fetchall()[0]
+        (sound,) = connection.execute("SELECT count(*) FROM _rows WHERE reason IS NULL").fetchall()[0]
     return table, refused | ({"duplicate": sound - table.num_rows} if sound > table.num_rows else {})
 
 
@@ -140,7 +140,7 @@ def _unreadable(whose: str, error: Exception) -> TableUnreadable:
 
 
 def _judged(view: View, raw: _Raw, now: int) -> str:
-    """CREATE TABLE events."""
+    """CREATE TABLE _events."""
     keys = [("e", view.kind(name), name) for name in view.entity] + [("i", view.kind(name), name) for name in view.id]
     columns, faults = _fitted(view.view, keys, raw)
     late = view.known != view.event_time
@@ -157,7 +157,7 @@ def _judged(view: View, raw: _Raw, now: int) -> str:
     kept += [f"hash({', '.join(entity + ids)}) AS mixed", f"hash({', '.join(entity)}) % {BUCKETS} AS bucket"]
     kept += [f"{_reason(faults + more)} AS reason"]
     fitted = ", ".join(["*", columns, *[values] * bool(values)])
-    return f"CREATE TEMP TABLE events AS SELECT {', '.join(kept)} FROM (SELECT {fitted} FROM {raw.sql})"
+    return f"CREATE TEMP TABLE _events AS SELECT {', '.join(kept)} FROM (SELECT {fitted} FROM {raw.sql})"
 
 
 Fault = tuple[str, str]
@@ -201,13 +201,13 @@ def _in_order(values: Sequence[str]) -> str:
 
 def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, view: View) -> None:
     """Of the events with one id the one of least precedence stays. Only ids whose hash stands twice are looked at."""
-    twice = "SELECT mixed FROM events WHERE reason IS NULL GROUP BY mixed HAVING count(*) > 1"
-    connection.execute(f"CREATE TEMP TABLE twice AS {twice}")
-    if not connection.execute("SELECT count(*) FROM twice").fetchall()[0][0]:
+    twice = "SELECT mixed FROM _events WHERE reason IS NULL GROUP BY mixed HAVING count(*) > 1"
+    connection.execute(f"CREATE TEMP TABLE _twice AS {twice}")
+    if not connection.execute("SELECT count(*) FROM _twice").fetchall()[0][0]:
         return
     key = ", ".join([*_numbered("e", view.entity), *_numbered("i", view.id)])
     order = _in_order([*["known"] * (view.known != view.event_time), "event", *_numbered("v", view.values)])
     place = f"row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS place"
-    seen = f"SELECT rowid AS row, {place} FROM events WHERE reason IS NULL AND mixed IN (FROM twice)"
+    seen = f"SELECT rowid AS row, {place} FROM _events WHERE reason IS NULL AND mixed IN (FROM _twice)"
     later = f"SELECT row FROM ({seen}) WHERE place > 1"
-    connection.execute(f"UPDATE events SET reason = 'duplicate' WHERE rowid IN ({later})")
+    connection.execute(f"UPDATE _events SET reason = 'duplicate' WHERE rowid IN ({later})")

@@ -9,7 +9,7 @@ WHOLES = (*SMALL, "UBIGINT", "HUGEINT", "UHUGEINT")
 FLOATS = ("FLOAT", "DOUBLE")
 MOMENTS = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE")
 
-_ZONE = "(Z|[+-][0-9]{2}:[0-9]{2})$"
+_ZONE = "(Z|[+-]([0-9]{2}):([0-9]{2}))$"
 
 
 def value(kind: str, column: str, source: str) -> str | None:
@@ -28,7 +28,7 @@ def value(kind: str, column: str, source: str) -> str | None:
         return None
     if kind.startswith("decimal"):
         scaled = f"{number} * 1e{scale(kind)}"
-        return f"CASE WHEN abs({scaled}) <= {MOST_EXACT} THEN CAST({scaled} AS BIGINT) END"
+        return f"CASE WHEN abs({scaled}) <= {MOST_EXACT} THEN TRY_CAST({scaled} AS BIGINT) END"
     if kind == "float32":
         number = f"TRY_CAST({number} AS FLOAT)"
     return f"CASE WHEN {number} = 0 THEN 0 WHEN isfinite({number}) THEN {number} END"
@@ -46,13 +46,17 @@ def instant(column: str, source: str) -> str | None:
         found = f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) END"
     elif source == "VARCHAR":
         local = f"epoch_us(TRY_CAST(regexp_replace({column}, '{_ZONE}', '') AS TIMESTAMP))"
-        part = f"TRY_CAST(regexp_extract({column}, '([+-])([0-9]{{2}}):([0-9]{{2}})$', {{}}) AS BIGINT)"
-        minutes = f"coalesce({part.format(2)} * 60 + {part.format(3)}, 0)"
-        sign = f"CASE WHEN regexp_matches({column}, '-[0-9]{{2}}:[0-9]{{2}}$') THEN -1 ELSE 1 END"
-        found = f"CASE WHEN regexp_full_match({column}, '{MOMENT}') THEN {local} - {sign} * {minutes} * 60000000 END"
+        east = f"coalesce({_zone(column, 2)} * 60 + {_zone(column, 3)}, 0) * 60000000"
+        sign = f"CASE WHEN regexp_extract({column}, '{_ZONE}', 1) LIKE '-%' THEN -1 ELSE 1 END"
+        found = f"CASE WHEN regexp_full_match({column}, '{MOMENT}') THEN {local} - {sign} * {east} END"
     else:
         return None
     return f"CASE WHEN {found} BETWEEN {FIRST_US} AND {LAST_US} THEN {found} END"
+
+
+def _zone(column: str, part: int) -> str:
+    """Hours (2) or minutes (3) of a zone; NULL without one."""
+    return f"TRY_CAST(regexp_extract({column}, '{_ZONE}', {part}) AS BIGINT)"
 
 
 def _text(column: str, family: str) -> str | None:
@@ -75,7 +79,7 @@ def _whole(column: str, family: str) -> str | None:
         return f"{'CAST' if family in SMALL else 'TRY_CAST'}({column} AS BIGINT)"
     if family in (*FLOATS, "DECIMAL"):
         fits = f"abs({column}) <= {MOST_EXACT} AND {column} = trunc({column})"
-        return f"CASE WHEN {fits} THEN CAST({column} AS BIGINT) END"
+        return f"CASE WHEN {fits} THEN TRY_CAST({column} AS BIGINT) END"
     if family == "VARCHAR":
         return f"CASE WHEN regexp_full_match({column}, '{WHOLE}') THEN TRY_CAST({column} AS BIGINT) END"
     return None

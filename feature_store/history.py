@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_store.cover import Asked, Cover, count, cover, distinct, greatest, total
 from feature_store.errors import SumTooLarge
@@ -179,7 +180,7 @@ def _order(column: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
         return part.to_numpy(zero_copy_only=False)
     encoded = part.dictionary_encode()
     place = np.empty(len(encoded.dictionary), dtype=np.int64)
-    place[encoded.dictionary.sort_indices().to_numpy()] = np.arange(len(place))
+    place[pc.array_sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(place))
     return place[encoded.indices.to_numpy()]
 
 
