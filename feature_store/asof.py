@@ -32,7 +32,7 @@ def as_of(
     origins: pa.Table,
     *,
     now: int | None = None,
-    memory_mb: int = 2000,
+    memory_mb: int = 1000,
     progress: Callable[[int, int], None] | None = None,
 ) -> pa.Table:
     """The origins, in their order, with the view's features and attributes as further columns.

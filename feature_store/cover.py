@@ -77,9 +77,8 @@ def count(runs: Cover) -> np.ndarray:
     return np.cumsum(change[:-1], dtype=np.int64)
 
 
-def total(runs: Cover, values: np.ndarray) -> np.ndarray:
-    """(rows,) int64 sums. values: one for every event. Raises OverflowError where a sum needs more than 64 bits."""
-    terms = values[runs.index]
+def total(runs: Cover, terms: np.ndarray) -> np.ndarray:
+    """(rows,) int64 sums. terms: (m,) int64, one a run. Raises OverflowError where a sum needs more than 64 bits."""
     if np.abs(terms.astype(np.float64)).sum() < 2.0**62:
         return _running(runs, terms)
     low, high = _running(runs, terms & 0xFFFFFFFF), _running(runs, terms >> 32)
@@ -96,15 +95,14 @@ def _running(runs: Cover, terms: np.ndarray) -> np.ndarray:
     return np.cumsum(change[:-1])
 
 
-def greatest(runs: Cover, values: np.ndarray, nothing: float) -> np.ndarray:
-    """(rows,) the largest of the values that count, `nothing` (below all) where none does. values: for every event.
+def greatest(runs: Cover, terms: np.ndarray, nothing: float) -> np.ndarray:
+    """(rows,) the largest of the terms that count, `nothing` (below all) where none does. terms: (m,) one a run.
 
     Each run is two runs of a power of two. Runs of one length lie in one table by their first row, and a table is
     handed down to the next shorter length as two halves, so that it takes log2(rows) steps for all runs at once.
     """
-    terms = values[runs.index]
     level = np.frexp((runs.b - runs.a).astype(np.float64))[1] - 1
-    table = np.full(runs.rows, nothing, dtype=values.dtype)
+    table = np.full(runs.rows, nothing, dtype=terms.dtype)
     for power in range(int(level.max(initial=0)), -1, -1):
         length = 1 << power
         below = table.copy()  # the length above's, as its first halves
@@ -116,12 +114,23 @@ def greatest(runs: Cover, values: np.ndarray, nothing: float) -> np.ndarray:
     return table
 
 
+def newest(runs: Cover, event: np.ndarray) -> Cover:
+    """Without those that are never the latest. event: (m,) one a run.
+
+    Of two that count from one row on, the later event counts as long as the other or longer, whatever the window.
+    """
+    latest = np.full(runs.rows, np.iinfo(np.int64).min)
+    np.maximum.at(latest, runs.a, event)
+    kept = latest[runs.a] == event
+    return Cover(runs.index[kept], runs.a[kept], runs.b[kept], runs.rows)
+
+
 def distinct(runs: Cover, codes: np.ndarray) -> np.ndarray:
-    """(rows,) int64: how many different codes count. codes: for every event, from 0 on.
+    """(rows,) int64: how many different codes count. codes: (m,) one a run, from 0 on.
 
     Runs of one code that overlap are cut, so that each row is in one of them at most.
     """
-    code = codes[runs.index].astype(np.int64)
+    code = codes.astype(np.int64)
     order = np.argsort(code * (runs.rows + 1) + runs.a, kind="stable")
     code, a, b = code[order], runs.a[order], runs.b[order]
     furthest = np.maximum.accumulate(code * (runs.rows + 1) + b)

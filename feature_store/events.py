@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from feature_store import fit_sql
 from feature_store.errors import TableUnreadable
+from feature_store.event import REASONS
 from feature_store.offline import attach, located
 from feature_store.view import Rows, View
 
@@ -154,8 +155,10 @@ def _judged(view: View, raw: _Raw, now: int) -> str:
     values, more = _fitted(view.view, [("v", view.kind(name), name) for name in view.values], raw)
     entity, ids = _numbered("e", view.entity), _numbered("i", view.id)
     kept = [*entity, *ids, "event", *["known"] * late, *_numbered("v", view.values)]
-    kept += [f"hash({', '.join(entity + ids)}) AS mixed", f"hash({', '.join(entity)}) % {BUCKETS} AS bucket"]
-    kept += [f"{_reason(faults + more)} AS reason"]
+    kept += [
+        f"CAST(hash({', '.join(entity)}) % {BUCKETS} AS UTINYINT) AS bucket",
+        f"{_reason(faults + more)} AS reason",
+    ]
     fitted = ", ".join(["*", columns, *[values] * bool(values)])
     return f"CREATE TEMP TABLE _events AS SELECT {', '.join(kept)} FROM (SELECT {fitted} FROM {raw.sql})"
 
@@ -188,7 +191,10 @@ def _unfit(whose: str, name: str, source: str, kind: str, other: str) -> TableUn
 
 
 def _reason(faults: list[Fault]) -> str:
-    return "CASE " + " ".join(f"WHEN {true} THEN '{reason}'" for true, reason in faults) + " END"
+    """As ENUM, of which a row takes a byte."""
+    reasons = ", ".join(f"'{reason}'" for reason in REASONS)
+    cases = " ".join(f"WHEN {true} THEN '{reason}'" for true, reason in faults)
+    return f"CAST(CASE {cases} END AS ENUM({reasons}))"
 
 
 def _numbered(letter: str, names: Sequence[str] | dict[str, str]) -> list[str]:
@@ -201,13 +207,13 @@ def _in_order(values: Sequence[str]) -> str:
 
 def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, view: View) -> None:
     """Of the events with one id the one of least precedence stays. Only ids whose hash stands twice are looked at."""
-    twice = "SELECT mixed FROM _events WHERE reason IS NULL GROUP BY mixed HAVING count(*) > 1"
+    key = ", ".join([*_numbered("e", view.entity), *_numbered("i", view.id)])
+    twice = f"SELECT hash({key}) FROM _events WHERE reason IS NULL GROUP BY 1 HAVING count(*) > 1"
     connection.execute(f"CREATE TEMP TABLE _twice AS {twice}")
     if not connection.execute("SELECT count(*) FROM _twice").fetchall()[0][0]:
         return
-    key = ", ".join([*_numbered("e", view.entity), *_numbered("i", view.id)])
     order = _in_order([*["known"] * (view.known != view.event_time), "event", *_numbered("v", view.values)])
     place = f"row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS place"
-    seen = f"SELECT rowid AS row, {place} FROM _events WHERE reason IS NULL AND mixed IN (FROM _twice)"
+    seen = f"SELECT rowid AS row, {place} FROM _events WHERE reason IS NULL AND hash({key}) IN (FROM _twice)"
     later = f"SELECT row FROM ({seen}) WHERE place > 1"
     connection.execute(f"UPDATE _events SET reason = 'duplicate' WHERE rowid IN ({later})")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.cover import Asked, Cover, count, cover, distinct, greatest, total
+from feature_store.cover import Asked, Cover, count, cover, distinct, greatest, newest, total
 from feature_store.errors import SumTooLarge
 from feature_store.value import scale
 from feature_store.view import Feature, View
@@ -95,13 +95,12 @@ class History:
             return _whole(count(runs))
         column = self._column(feature.column or "")
         if feature.aggregate == "distinct":
-            return _whole(distinct(runs, _codes(column)))
+            return _whole(distinct(runs, _codes(column)[runs.index]))
         if feature.aggregate == "last":
-            rank = greatest(runs, self._ranks[0], -1)
-            return column.take(np.where(rank < 0, -1, self._ranks[1][rank]))
+            return column.take(self._last(runs))
         number = count(runs)
         valid = number > 0
-        values = np.asarray(column.values)
+        values = np.asarray(column.values)[runs.index]
         if feature.aggregate in ("sum", "mean"):
             added = Column("int" if column.kind == "flag" else column.kind, total(runs, values), valid)
             if feature.aggregate == "sum":
@@ -145,22 +144,22 @@ class History:
             self.columns[name] = column(self.view.columns[name], self.table.column(f"v{number}"))
         return self.columns[name]
 
-    @cached_property
-    def _ranks(self) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) each event's place by entity, event, known and id, and (n,) the event at each place."""
-        keys = [self.event, self.entity] if self.known is self.event else [self.known, self.event, self.entity]
+    def _last(self, runs: Cover) -> np.ndarray:
+        """(rows,) the event of the greatest event time, known time and id; -1 where none counts."""
+        runs = newest(runs, self.event[runs.index])
+        keys = [key[runs.index] for key in (self.known, self.event, self.entity)]
         order = np.lexsort(keys)
         same = np.ones(max(len(order) - 1, 0), dtype=bool)
         for key in keys:
             same &= key[order[1:]] == key[order[:-1]]
         tied = np.flatnonzero(np.concatenate([same, [False]]) | np.concatenate([[False], same]))
         if len(tied):
-            events = order[tied]
-            ids = [_order(self.table.column(f"i{number}"), events) for number in range(len(self.view.id))]
-            order[tied] = events[np.lexsort([*reversed(ids), *(key[events] for key in keys)])]
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        return rank, order
+            these = order[tied]
+            ids = [_order(self.table.column(f"i{n}"), runs.index[these]) for n in range(len(self.view.id))]
+            order[tied] = these[np.lexsort([*reversed(ids), *(key[these] for key in keys)])]
+        ordered = Cover(runs.index[order], runs.a[order], runs.b[order], runs.rows)
+        place = greatest(ordered, np.arange(len(order)), -1)
+        return np.append(ordered.index, -1)[place]
 
 
 def _whole(values: np.ndarray) -> Column:
