@@ -67,9 +67,9 @@ class Stream:
         self._layout, self._horizon, self._connection = layout, horizon, events.connection
         self.refused = events.refused
         if attributes is not None:
-            self._connection.register("described", attributes)
+            self._connection.register("_described", attributes)
         self._connection.execute(_heads(layout))
-        row = self._connection.execute("SELECT count(*) FROM heads").fetchone()
+        row = self._connection.execute("SELECT count(*) FROM _heads").fetchone()
         self.entities = int(row[0]) if row else 0
 
     def chunks(self, after: str | None, at_once: int) -> Iterator[Chunk]:
@@ -129,8 +129,8 @@ def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     if pa.types.is_decimal(array.type):
         low = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)[array.offset : array.offset + len(array), 0]
         return np.where(present, low, 0), present
-    if pa.types.is_floating(array.type):
-        array = array.cast(pa.float64())
+    if not pa.types.is_integer(array.type):
+        array = array.cast(pa.float64() if pa.types.is_floating(array.type) else pa.int8())
     values = array.fill_null(0).to_numpy(zero_copy_only=False)
     return (values.view(np.int64) if values.dtype == np.float64 else values.astype(np.int64)), present
 
@@ -160,13 +160,13 @@ def _key(view: View) -> str:
 
 
 def _heads(layout: Layout) -> str:
-    """What makes `heads`: a row of every entity with its attributes."""
-    known = f"SELECT DISTINCT {_key(layout.view)} AS key FROM events WHERE reason IS NULL"  # noqa: S608
+    """What makes `_heads`: a row of every entity with its attributes."""
+    known = f"SELECT DISTINCT {_key(layout.view)} AS key FROM _events WHERE reason IS NULL"  # noqa: S608
     if not layout.attributes:
-        return f"CREATE TEMP TABLE heads AS {known}"
+        return f"CREATE TEMP TABLE _heads AS {known}"
     about = ", ".join(f"v{place} AS a{place}" for place in range(len(layout.attributes)))
-    described = f"SELECT {_key(layout.view)} AS key, {about} FROM described"  # noqa: S608
-    return f"CREATE TEMP TABLE heads AS SELECT * FROM ({known}) FULL JOIN ({described}) USING (key)"  # noqa: S608
+    described = f"SELECT {_key(layout.view)} AS key, {about} FROM _described"  # noqa: S608
+    return f"CREATE TEMP TABLE _heads AS SELECT * FROM ({known}) FULL JOIN ({described}) USING (key)"  # noqa: S608
 
 
 def _stream(layout: Layout, goes_on: bool) -> str:
@@ -177,9 +177,9 @@ def _stream(layout: Layout, goes_on: bool) -> str:
     named = [f"{column} AS c{place}" for place, column in enumerate(own)]
     known = "event AS known" if view.known == view.event_time else "known"
     behind = " AND key > ?" if goes_on else ""
-    events = f"SELECT false AS head, {', '.join([f'{_key(view)} AS key', 'event', known, *named])} FROM events"  # noqa: S608
+    events = f"SELECT false AS head, {', '.join([f'{_key(view)} AS key', 'event', known, *named])} FROM _events"  # noqa: S608
     order = ", ".join(["key", "head DESC", "event", "known", *(f"c{place}" for place in range(len(ids)))])
     return (
-        f"SELECT true AS head, * FROM heads WHERE true{behind} UNION ALL BY NAME "  # noqa: S608
+        f"SELECT true AS head, * FROM _heads WHERE true{behind} UNION ALL BY NAME "  # noqa: S608
         f"(SELECT * FROM ({events} WHERE reason IS NULL AND event > ?) WHERE true{behind}) ORDER BY {order}"
     )
