@@ -52,7 +52,8 @@ def as_of(
             parts.append(_part(events, questions, low, high, bucket_first))
             if progress:
                 progress(high + 1, BUCKETS)
-        refused, described = {"events": events.refused}, {}
+        refused = {"events": events.refused}
+        described: dict[str, pa.Array] = {}
         if view.attributes is not None:
             described, refused["attributes"] = _described(events, codes, data_dir)
     found = pa.concat_tables(parts).take(pa.array(questions.place))
@@ -95,10 +96,10 @@ def _times(view: View, origins: pa.Table) -> np.ndarray:
     """(n,) microseconds, on the view's grid."""
     given = origins.schema.field("as_of").type
     zone = given.tz if pa.types.is_timestamp(given) else None
-    times = _cast(origins, "as_of", pa.timestamp("us", zone)).cast(pa.int64()).to_numpy()
+    times = np.asarray(_cast(origins, "as_of", pa.timestamp("us", zone)).cast(pa.int64()).to_numpy())
     if view.every is None:
         return times
-    return times - (times - MONDAY_US) % microseconds(view.every)
+    return np.asarray(times - (times - MONDAY_US) % microseconds(view.every))
 
 
 def _cast(origins: pa.Table, name: str, wanted: pa.DataType) -> pa.ChunkedArray:

@@ -103,8 +103,9 @@ def attributes(view: View, data_dir: Path) -> tuple[pa.Table, dict[str, int]]:
 
 def _connect(spill: str, memory_mb: int) -> duckdb.DuckDBPyConnection:
     """One thread, as in `feature_store/offline.py`: a SELECT of a view gives the same rows each time."""
-    limits = {"memory_limit": f"{max(memory_mb, LEAST_MB)}MB", "temp_directory": spill, "threads": 1}
-    return duckdb.connect(config={"autoinstall_known_extensions": "false", **limits})
+    limit = f"{max(memory_mb, LEAST_MB)}MB"
+    config = {"autoinstall_known_extensions": "false", "memory_limit": limit, "temp_directory": spill, "threads": "1"}
+    return duckdb.connect(config=dict(config))
 
 
 def _refused(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:

@@ -159,7 +159,7 @@ class History:
             order[tied] = these[np.lexsort([*reversed(ids), *(key[these] for key in keys)])]
         ordered = Cover(runs.index[order], runs.a[order], runs.b[order], runs.rows)
         place = greatest(ordered, np.arange(len(order)), -1)
-        return np.append(ordered.index, -1)[place]
+        return np.asarray(np.append(ordered.index, -1)[place])
 
 
 def _whole(values: np.ndarray) -> Column:
@@ -169,18 +169,18 @@ def _whole(values: np.ndarray) -> Column:
 def _codes(column: Column) -> np.ndarray:
     """(n,) a number from 0 on for each different value."""
     values = column.values if isinstance(column.values, pa.Array) else pa.array(column.values)
-    return values.dictionary_encode().indices.fill_null(0).to_numpy(zero_copy_only=False)
+    return np.asarray(values.dictionary_encode().indices.fill_null(0).to_numpy(zero_copy_only=False))
 
 
 def _order(column: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
     """(rows,) numbers in the order of an id's values: int64, or text by code points."""
     part = column.take(pa.array(rows)).combine_chunks()
     if not pa.types.is_string(part.type):
-        return part.to_numpy(zero_copy_only=False)
+        return np.asarray(part.to_numpy(zero_copy_only=False))
     encoded = part.dictionary_encode()
     place = np.empty(len(encoded.dictionary), dtype=np.int64)
     place[pc.array_sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(place))
-    return place[encoded.indices.to_numpy()]
+    return np.asarray(place[encoded.indices.to_numpy()])
 
 
 def _combined(kind: str, feature: Feature, first: Column, second: Column) -> Column:

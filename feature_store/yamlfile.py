@@ -93,7 +93,7 @@ def _line(where: str, lines: dict[str, int]) -> int:
     return lines.get(where, 1)
 
 
-def _explain(error: Any, declaration: Declaration[Any]) -> Problem:
+def _explain(error: Any, declaration: Declaration[Model]) -> Problem:
     """A pydantic error in our three parts."""
     steps = [step for step in error["loc"] if step not in declaration.tags]
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")

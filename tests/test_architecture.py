@@ -15,7 +15,7 @@ LAYERS = ["feature_store", "serving", "training", "experiments"]
 DOORS = {
     "flaml": {"training/proposals.py"},
     "mlflow": {"training/track.py", "serving/fetch.py"},
-    "duckdb": {"feature_store/offline.py"},
+    "duckdb": {"feature_store/offline.py", "feature_store/events.py"},
     "ray": {"training/ray_engine.py"},
     "lightgbm": {"training/boosters.py"},
     "catboost": {"training/boosters.py"},
@@ -55,7 +55,8 @@ DOORS = {
     "jinja2": {"serving/form.py", "training/report.py", "training/monitor_report.py"},
 }
 OFFLINE_ONLY = {
-    f"feature_store/{name}.py" for name in ("offline", "labels", "column", "check_target", "check_split", "check")
+    f"feature_store/{name}.py"
+    for name in ("offline", "labels", "column", "check_target", "check_split", "check", "events", "history", "asof")
 }
 """The files of feature_store that need the training extra; serving must not import them."""
 
@@ -105,6 +106,16 @@ def test_serving_does_not_need_the_table_readers():
     banned = {path.removesuffix(".py").replace("/", ".") for path in OFFLINE_ONLY}
     for path in (ROOT / "serving").rglob("*.py"):
         assert not imports(path) & banned, path
+
+
+def test_a_view_and_an_event_are_read_without_the_table_readers():
+    script = (
+        "import sys\n"
+        "from feature_store import event, view, viewfile\n"
+        "print(sorted({'numpy', 'duckdb', 'pyarrow', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_nothing_unpickles():
