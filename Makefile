@@ -63,6 +63,9 @@ bench-features: .venv/installed  ## the feature store beside pandas, Polars, Duc
 	$(PYTHON) benchmarks/peers_env.py $(or $(PEERS),.peers) features_polars features_feast
 	$(RUN) -m benchmarks.features --peers $(or $(PEERS),.peers) $(ARGS)
 
+bench-online: .venv/installed tools ## reads of 30 features from each online store, and entities materialized a second
+	$(RUN) -m benchmarks.features_online $(ARGS)
+
 bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.leakage
 

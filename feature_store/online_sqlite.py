@@ -121,6 +121,7 @@ class SqliteOnline:
     def _connect(self, mode: str) -> sqlite3.Connection:
         address = f"{self._path.resolve().as_uri()}?mode={mode}"
         connection = sqlite3.connect(address, uri=True, timeout=60, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA cache_size = -65536")  # 64 MB at most: a transaction of a source stays in memory
         connection.execute("PRAGMA synchronous = FULL")  # what a push has confirmed stays, also without power
         return connection
 

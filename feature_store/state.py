@@ -3,7 +3,8 @@
 An entity's state is two texts of bytes, of which a read needs the first:
 
     row   since, until, cells of the features and attributes, texts
-    tail  horizon, number of events, bytes of attributes; attributes; an event each: event, known, cells; texts
+    tail  horizon, number of events, bytes of texts of attributes; attributes; an event each: event, known, cells;
+          texts of attributes; texts of events
 
 All numbers are little-endian 8 bytes but for the two counts of 4. The row holds for instants in [since, until). The
 tail holds every event after the horizon, so an instant is worked out from it unless its windows reach behind that.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -45,19 +47,19 @@ def read(layout: Layout, tails: Sequence[bytes | None]) -> State:
     heads = [_HEAD.unpack_from(tail) if tail else (ALWAYS, 0, 0) for tail in tails]
     counts = np.array([head[1] for head in heads], np.int64)
     width = 2 + cells.words(len(layout.columns)) + len(layout.columns)
-    records, heaps, attributes = [], [], []
+    about = _HEAD.size + 8 * (cells.words(len(layout.attributes)) + len(layout.attributes))
+    records, heaps, attributes, texts = [], [], [], []
     for tail, (_, count, size) in zip(tails, heads, strict=True):
-        body = _HEAD.size + size
-        end = body + 8 * width * count
-        records.append(tail[body:end] if tail else b"")
-        heaps.append(tail[end:] if tail else b"")
-        attributes.append(tail[_HEAD.size : body] if tail else b"")
+        found, end = tail or b"", about + 8 * width * count
+        attributes.append(found[_HEAD.size : about])
+        records.append(found[about:end])
+        texts.append(found[end : end + size])
+        heaps.append(found[end + size :])
     table = np.frombuffer(b"".join(records), "<i8").reshape(-1, width)
     starts = np.concatenate([[0], np.cumsum(counts)])
-    found = cells.unpacked(table, 2, len(layout.columns), _heap(heaps), layout.texts)
-    found = _moved(found, np.repeat(_begins(heaps), counts))
-    events = Events(starts, table[:, 0], table[:, 1], found)
-    return State(events, np.array([head[0] for head in heads], np.int64), _attributes(layout, attributes))
+    own = cells.unpacked(table, 2, len(layout.columns), _heap(heaps), layout.texts)
+    events = Events(starts, table[:, 0], table[:, 1], _moved(own, np.repeat(_begins(heaps), counts)))
+    return State(events, np.array([head[0] for head in heads], np.int64), _attributes(layout, attributes, texts))
 
 
 def some(state: State, which: np.ndarray) -> State:
@@ -114,19 +116,29 @@ def written(layout: Layout, state: State, instant: int) -> list[tuple[bytes, byt
     horizon = np.maximum(state.horizon, layout.horizon(instant))
     events = _after(state.events, horizon)
     rows = row(layout, replace(state, events=events, horizon=horizon), instant)
-    before = np.stack([events.event, events.known], axis=1)
-    records, heaps = cells.packed(events.cells, events.starts, before)
-    each = range(len(horizon) + 1)
-    about, texts = cells.packed(state.attributes, np.arange(len(each)))
-    blob, size = memoryview(records.tobytes()), 8 * records.shape[1]
-    told, wide = memoryview(about.tobytes()), 8 * about.shape[1]
-    begins, out = events.starts.tolist(), []
-    for one, since in enumerate(horizon.tolist()):
-        start, end = begins[one], begins[one + 1]
-        head = _HEAD.pack(since, end - start, wide + len(texts[one]))
-        parts = (head, told[one * wide : one * wide + wide], texts[one], blob[start * size : end * size], heaps[one])
-        out.append((rows[one], b"".join(parts)))
-    return out
+    records, heaps = cells.packed(events.cells, events.starts, np.stack([events.event, events.known], axis=1))
+    about, texts = cells.packed(state.attributes, np.arange(len(horizon) + 1))
+    sizes = np.array([len(text) for text in texts], np.int64)
+    head = np.stack([horizon, np.diff(events.starts) | sizes << 32], axis=1)
+    blob, ends = _interleaved(np.concatenate([head, about], axis=1), records, events.starts)
+    tails = [blob[start:end] for start, end in pairwise(ends)]
+    if layout.texts or layout.attribute_texts:
+        tails = [b"".join(parts) for parts in zip(tails, texts, heaps, strict=True)]
+    return list(zip(rows, tails, strict=True))
+
+
+def _interleaved(fronts: np.ndarray, records: np.ndarray, starts: np.ndarray) -> tuple[bytes, list[int]]:
+    """Of each entity its front and then its records, one entity after the other; where each begins, and the end.
+
+    fronts: (m, f) int64; records: (n, w) int64; starts: (m + 1,) where each entity's records begin.
+    """
+    front, width = fronts.shape[1], records.shape[1]
+    begins = np.arange(len(starts)) * front + starts * width
+    out = np.empty(begins[-1], np.int64)
+    out[begins[:-1, None] + np.arange(front)] = fronts
+    first = np.repeat(begins[:-1] + front - starts[:-1] * width, np.diff(starts)) + np.arange(len(records)) * width
+    out[first[:, None] + np.arange(width)] = records
+    return out.tobytes(), (begins * 8).tolist()
 
 
 def row(layout: Layout, state: State, instant: int) -> list[bytes]:
@@ -136,7 +148,8 @@ def row(layout: Layout, state: State, instant: int) -> list[bytes]:
     since, until = aggregate.validity(layout, state.events, at, state.horizon)
     records, heaps = cells.packed(found, np.arange(len(found) + 1), np.stack([since, until], axis=1))
     blob, size = records.tobytes(), 8 * records.shape[1]
-    return [blob[one * size : one * size + size] + heap for one, heap in enumerate(heaps)]
+    rows = [blob[start : start + size] for start in range(0, len(blob), size)]
+    return [one + heap for one, heap in zip(rows, heaps, strict=True)] if layout.row_texts else rows
 
 
 def reaches(layout: Layout, tail: bytes, instant: int) -> bool:
@@ -171,14 +184,12 @@ def _runs(keys: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
     return new
 
 
-def _attributes(layout: Layout, blobs: Sequence[bytes]) -> Cells:
+def _attributes(layout: Layout, records: Sequence[bytes], heaps: Sequence[bytes]) -> Cells:
     many = len(layout.attributes)
     width = cells.words(many) + many
     empty = bytes(8 * width)
-    table = np.frombuffer(b"".join(blob[: 8 * width] or empty for blob in blobs), "<i8").reshape(len(blobs), width)
-    heaps = [blob[8 * width :] for blob in blobs]
-    found = cells.unpacked(table, 0, many, _heap(heaps), layout.attribute_texts)
-    return _moved(found, _begins(heaps))
+    table = np.frombuffer(b"".join(record or empty for record in records), "<i8").reshape(len(records), width)
+    return _moved(cells.unpacked(table, 0, many, _heap(heaps), layout.attribute_texts), _begins(heaps))
 
 
 def _heap(heaps: Sequence[bytes]) -> np.ndarray:

@@ -69,15 +69,13 @@ class Stream:
         if attributes is not None:
             self._connection.register("_described", attributes)
         self._connection.execute(_heads(layout))
-        row = self._connection.execute("SELECT count(*) FROM _heads").fetchone()
-        self.entities = int(row[0]) if row else 0
+        self.entities: int = self._connection.execute("SELECT count(*) FROM _heads").fetchall()[0][0]
 
     def chunks(self, after: str | None, at_once: int) -> Iterator[Chunk]:
         """Entities in the order of their keys, those behind `after`; about so many events at once."""
         asked = _stream(self._layout, after is not None)
-        found: Any = self._connection.execute(
-            asked, [self._horizon] if after is None else [after, self._horizon, after]
-        )
+        given = [self._horizon] if after is None else [after, self._horizon, after]
+        found: Any = self._connection.sql(asked, params=given)
         rest: pa.Table | None = None
         for batch in found.to_arrow_reader(at_once):
             table = pa.Table.from_batches([batch])

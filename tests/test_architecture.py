@@ -57,7 +57,7 @@ DOORS = {
 OFFLINE_ONLY = {
     f"feature_store/{name}.py"
     for name in ("offline", "labels", "column", "check_target", "check_split", "check", "events", "history", "asof")
-}
+} | {f"feature_store/{name}.py" for name in ("stream", "materialize", "replay")}
 """The files of feature_store that need the training extra; serving must not import them."""
 
 FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
