@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types check proofs bench bench-automl peers bench-serve bench-explain bench-portfolio bench-engines bench-intervals \
-        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal bench-features tools docs clean
+        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal bench-features bench-online tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)

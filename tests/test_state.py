@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> SqliteOnline:
     return SqliteOnline(tmp_path / "online.db")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([{}, {"every": "1d"}, {"every": "1w"}, {"features": FOREVER}]))
 def test_pushed_events_give_what_loops_over_them_see_at_any_instant(tmp_path_factory, seed, more):
     rng, a_view = random.Random(seed), view(**more)
