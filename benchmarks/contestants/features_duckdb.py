@@ -21,14 +21,14 @@ def last(folder: Path) -> pa.Table:
 def windows(folder: Path) -> pa.Table:
     """Every event of the longest window beside its origin."""
     sums = ", ".join(
-        f"coalesce(sum(units) FILTER (WHERE at > as_of - INTERVAL {days} DAY), 0)::BIGINT AS sum_{days}, "
-        f"count(units) FILTER (WHERE at > as_of - INTERVAL {days} DAY) AS count_{days}"
+        f"coalesce(sum(units) FILTER (WHERE events.at > as_of - INTERVAL {days} DAY), 0)::BIGINT AS sum_{days}, "
+        f"count(units) FILTER (WHERE events.at > as_of - INTERVAL {days} DAY) AS count_{days}"
         for days in DAYS
     )
     return _made(
         folder,
         f"SELECT * EXCLUDE (row) FROM (SELECT row, {sums} FROM origins LEFT JOIN events ON origins.who = events.who "
-        f"AND at <= as_of AND at > as_of - INTERVAL {max(DAYS)} DAY GROUP BY row) ORDER BY row",
+        f"AND events.at <= as_of AND events.at > as_of - INTERVAL {max(DAYS)} DAY GROUP BY row) ORDER BY row",
     )
 
 
