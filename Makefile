@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types check proofs bench bench-automl peers bench-serve bench-explain bench-portfolio bench-engines bench-intervals \
-        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal bench-features tools docs clean
+        bench-leakage bench-scale bench-tasks bench-decisions bench-calibrators bench-journal bench-features bench-online tools docs clean
 
 demo: .venv/installed            ## sample, train for 60 s, promote and serve on 127.0.0.1:8000
 	.venv/bin/gancao demo $(ARGS)
@@ -62,6 +62,9 @@ bench-journal: .venv/installed   ## what the hash chain costs, and what SQLite a
 bench-features: .venv/installed  ## the feature store beside pandas, Polars, DuckDB's SQL and Feast
 	$(PYTHON) benchmarks/peers_env.py $(or $(PEERS),.peers) features_polars features_feast
 	$(RUN) -m benchmarks.features --peers $(or $(PEERS),.peers) $(ARGS)
+
+bench-online: .venv/installed tools ## reads of 30 features from each online store, and entities materialized a second
+	$(RUN) -m benchmarks.features_online $(ARGS)
 
 bench-leakage: .venv/installed   ## what the leakage gate finds and misses on the real tables
 	GANCAO_DATA=$${GANCAO_DATA:-../shared/data} $(RUN) -m benchmarks.leakage

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from experiments import doctor as doctors
-from experiments import journal
+from experiments import features, journal
 from experiments import keys as keyring
 from feature_store import taskfile, viewfile
 from feature_store.errors import GancaoError, Usage
@@ -290,6 +290,7 @@ def demo(
 
 
 app.add_typer(journal.door(_run), name="journal")
+app.add_typer(features.door(_run), name="features")
 
 
 @app.command()

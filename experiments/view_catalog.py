@@ -9,8 +9,9 @@ from feature_store import viewfile
 from feature_store.errors import UnknownView
 from feature_store.settings import Settings, from_environment
 from feature_store.view import View
+from feature_store.viewfolder import files
 
-SHIPPED = Path(__file__).parent / "views"
+__all__ = ["files", "load"]
 
 
 def load(name: str, settings: Settings | None = None) -> View:
@@ -27,12 +28,3 @@ def load(name: str, settings: Settings | None = None) -> View:
         hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(found)}."
         raise UnknownView(f"There is no view {name!r}. {hint} A path to a View file does too.")
     return viewfile.read(found[name])
-
-
-def files(settings: Settings) -> dict[str, Path]:
-    """View files by name: GANCAO_VIEWS before the working folder's before the shipped ones."""
-    found: dict[str, Path] = {}
-    for folder in (settings.views, Path("experiments/views"), SHIPPED):
-        for path in sorted(folder.glob("*.yaml")) if folder else ():
-            found.setdefault(path.stem, path)
-    return found

@@ -243,3 +243,15 @@ class RowsRefused(GancaoError):
 
 class Usage(GancaoError):
     """The command's words or settings are wrong: exit code 2."""
+
+
+class UnknownEntity(GancaoError):
+    """An entity of which a view knows nothing."""
+
+
+class InstantRefused(GancaoError):
+    """An instant that can't be read, or that lies before what the online store has kept."""
+
+
+class OnlineUnreachable(GancaoError):
+    """The online store did not answer, or can't be used."""

@@ -22,6 +22,9 @@ class Settings(Frozen):
     data: Path = Field(default=Path("data"), description="Folder below which tables are read.")
     tasks: Path | None = Field(default=None, description="Folder of Task files that goes before the shipped ones.")
     views: Path | None = Field(default=None, description="Folder of View files that goes before the shipped ones.")
+    online: str = Field(
+        default="", description="Online store of features, redis:// or postgresql://; empty: SQLite in the home."
+    )
     mlflow_uri: str = Field(default="", description="MLflow tracking and registry URI; empty: SQLite in the home.")
     artifacts: str = Field(
         default="", description="Where MLflow puts artifacts of new experiments; empty: the home, or the server's own."

@@ -141,6 +141,11 @@ def instant(value: object) -> int:
     return found
 
 
+def in_words(instant: int) -> str:
+    """Microseconds since 1970 as ISO 8601 in UTC."""
+    return (_EPOCH + timedelta(microseconds=instant)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def as_float(kind: str, value: Value) -> float:
     """A kept number as float64: an integer rounded to the nearest one, and of a decimal then divided by 10**s."""
     number = float(value)

@@ -198,7 +198,9 @@ async def metrics(incoming: Request) -> Response:
 
 async def openapi(incoming: Request) -> Response:
     """The OpenAPI document of what answers now."""
-    return _answer(schema.openapi(shown(incoming), metadata.version("gancao")))
+    caller, views = auth.caller(incoming.scope), incoming.app.state.features.all
+    listed = await asyncio.to_thread(views) if not caller.tasks else []
+    return _answer(schema.openapi(shown(incoming), metadata.version("gancao"), listed))
 
 
 def _json(value: Any) -> bytes:

@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from feature_store.errors import GancaoError
 from feature_store.settings import Settings, from_environment
-from serving import api, auth, job_api, noted, outcome_pages, pages, problems, protocol, signin, traces
+from serving import api, auth, features_api, job_api, noted, outcome_pages, pages, problems, protocol, signin, traces
 from serving.admission import Admission
 from serving.api import Answering
 from serving.champions import Champions
@@ -66,13 +66,23 @@ def build(settings: Settings, meter: Meter | None = None) -> Starlette:
         answering.journal.log_head()
         yield
         following.cancel()
+        app.state.features.close()
         answering.close()
         answering.journal.log_head()
 
     static = Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app = Starlette(
         routes=auth.guarded(
-            [*api.ROUTES, *job_api.ROUTES, *pages.ROUTES, *outcome_pages.ROUTES, *signin.ROUTES, static], access
+            [
+                *features_api.ROUTES,
+                *api.ROUTES,
+                *job_api.ROUTES,
+                *pages.ROUTES,
+                *outcome_pages.ROUTES,
+                *signin.ROUTES,
+                static,
+            ],
+            access,
         ),
         middleware=[Middleware(SecurityHeaders), Middleware(ShortWay, answering, access)],  # the short way stays last
         exception_handlers={GancaoError: _refuse, HTTPException: _plain, ClientDisconnect: _gone, Exception: _crash},
@@ -80,6 +90,7 @@ def build(settings: Settings, meter: Meter | None = None) -> Starlette:
     )
     app.state.answering, app.state.access, app.state.settings = answering, access, settings
     app.state.meter = meter
+    app.state.features = features_api.Features(settings)
     return app
 
 

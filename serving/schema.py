@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from feature_store.field import AnyField
 from feature_store.task import Task
-from serving import decision_fields, exact, job_schema, outcome_schema, words
+from feature_store.view import View
+from serving import decision_fields, exact, feature_schema, job_schema, outcome_schema, words
 from serving.explain import LIMITS, PROBABILITY
 from serving.predictor import Predictor
 from serving.problems import MEDIA_TYPE, STATUSES
@@ -15,13 +17,14 @@ from serving.request import MAX_EXPLAINED, MAX_ROWS
 _JSON = "application/json"
 
 
-def openapi(served: list[Predictor], version: str) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of everything that answers now."""
+def openapi(served: list[Predictor], version: str, views: Sequence[View] = ()) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of everything that answers now; views: whose features may be asked for."""
     paths: dict[str, Any] = {
         "/v1": {"get": _get("List the tasks and their versions", "list_tasks")},
         "/livez": {"get": _get("Whether the process is alive", "livez")},
         "/metrics": {"get": _METRICS},
         "/readyz": {"get": _get("Whether a model is loaded that reproduces its golden rows", "readyz")},
+        **feature_schema.paths(views, _problems()),
     }
     schemas: dict[str, Any] = {"Problem": _PROBLEM, "Warning": _WARNING, **job_schema.SCHEMAS}
     for predictor in served:

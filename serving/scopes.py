@@ -72,6 +72,7 @@ RULES: dict[str, Rule] = {
     "GET /v1/{task}/jobs/{id}": Rule("predict", "either"),
     "DELETE /v1/{task}/jobs/{id}": Rule("predict"),
     "GET /v1/{task}/jobs/{id}/result": Rule("predict", "either"),
+    "GET /v1/features/{view}/{entity:path}": Rule("read", "either", all_tasks=True),
     "GET /v1": Rule("read", "either"),
     "GET /v1/{task}": Rule("read", "either"),
     "GET /openapi.json": Rule("read", "either"),

@@ -20,7 +20,9 @@ DOORS = {
     "lightgbm": {"training/boosters.py"},
     "catboost": {"training/boosters.py"},
     "xgboost": {"training/boosters.py"},
+    "redis": {"feature_store/online_redis.py"},
     "sqlite3": {
+        "feature_store/online_sqlite.py",
         "serving/keys.py",
         "serving/keyring.py",
         "serving/shadows.py",
@@ -29,8 +31,9 @@ DOORS = {
         "serving/archives.py",
         "serving/verify.py",
     },
-    "psycopg": {"serving/postgres.py"},
+    "psycopg": {"feature_store/online_postgres.py", "serving/postgres.py"},
     "starlette": {
+        "serving/features_api.py",
         "serving/api.py",
         "serving/job_api.py",
         "serving/pages.py",
@@ -49,7 +52,7 @@ DOORS = {
 OFFLINE_ONLY = {
     f"feature_store/{name}.py"
     for name in ("offline", "labels", "column", "check_target", "check_split", "check", "events", "history", "asof")
-}
+} | {f"feature_store/{name}.py" for name in ("stream", "materialize", "replay")}
 """The files of feature_store that need the training extra; serving must not import them."""
 
 FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
