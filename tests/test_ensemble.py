@@ -123,6 +123,21 @@ def test_bag_or_refit_is_decided_by_rows_that_neither_has_seen(tmp_path, engine)
     assert all(len(member.models) == (4 if kept.way == "bag" else 1) for member in kept.members)
 
 
+def test_by_time_members_know_the_newest_rows(tmp_path, engine):
+    making, chosen = ready(tmp_path, engine, 1e6)
+    making = replace(making, by_time=True)
+    kept = members.make(making, chosen)
+    assert kept.way == "refit"
+    assert kept.bag_loss is None
+    hurried = members.make(replace(making, left_s=lambda: 1e-3), chosen)
+    assert hurried.way == "bag"
+    last = [trial.unpack(making.log.models(one), 3)[0][-1] for one, _ in chosen]
+    matrix = making.shared.arrays()["matrix"]
+    for member, model in zip(hurried.members, last, strict=True):
+        assert len(member.models) == 1
+        assert np.array_equal(member.models[0].predict(matrix), model.predict(matrix))
+
+
 def test_without_the_time_to_compare_members_are_fitted_on_all_rows(tmp_path, engine):
     making, chosen = ready(tmp_path, engine, 1e6)
     refitting = members.refit_s(making, chosen)

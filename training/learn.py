@@ -127,7 +127,7 @@ def learn(shop: Workshop, rows: Rows, shared: Shared, budget: Budget, progress: 
     # What answers is calibrated while the members are made: neither waits for the other.
     size = None if task.kind != "regression" else _begin_size(shop, judged, matrix, oof)
     most = task.search.row_us_of(1)  # a bag is for small members: of several classes a row would take milliseconds
-    making = Making(shop.engine, shared, shop.log, most, _clock(budget, start))
+    making = Making(shop.engine, shared, shop.log, most, _clock(budget, start), task.split.kind == "time")
     kept = members.make(making, chosen)
     kept = replace(kept, members=covers.counted(kept.members, matrix))
     answering = _classes(shop, judged, matrix, oof) if size is None else _values(shop, judged, matrix, oof, size)

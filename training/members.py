@@ -33,25 +33,35 @@ class Kept:
 
 @dataclass(frozen=True)
 class Making:
-    """What members are made with. left_s: gives the seconds that are left, or None without a budget in seconds."""
+    """What members are made with.
+
+    left_s: gives the seconds that are left, or None without a budget in seconds. by_time: each fold's models know more
+    of the newest rows than the fold's before, and none knows all.
+    """
 
     engine: Engine
     shared: Shared
     log: RunLog
     max_row_us: float
     left_s: Callable[[], float | None]
+    by_time: bool = False
 
 
 def make(making: Making, chosen: Chosen) -> Kept:
     """The members, whichever way the out-of-fold evidence, the bound on a row and the time left favour.
 
-    A bag costs no further fit but as many models a row as there are folds, cut to what `max_row_us` allows.
+    A bag costs no further fit but as many models a row as there are folds, cut to what `max_row_us` allows. By time it
+    is no choice, since what comes is most like the newest rows: without the time for a refit the last fold's models
+    answer.
     """
     folds = len(making.shared.folds())
     size = bag_size(chosen, folds, making.max_row_us)
     refitting = refit_s(making, chosen)
     if _lacks(making, refitting):
-        return Kept(_bags(making, chosen, max(size, 1)), "bag", "no time was left to fit on all rows")
+        size = 1 if making.by_time else max(size, 1)
+        return Kept(_bags(making, chosen, size), "bag", "no time was left to fit on all rows")
+    if making.by_time:
+        return Kept(_refits(making, chosen), "refit", "only models of all rows know the newest")
     if size < 2 or size < folds / 2:
         why = "one fold was validated" if folds < 2 else f"a bag would take more than {making.max_row_us:g} us a row"
         return Kept(_refits(making, chosen), "refit", why)
@@ -93,7 +103,7 @@ def _bags(making: Making, chosen: Chosen, size: int) -> list[Member]:
     out = []
     for one, weight in chosen:
         models, link = trial.unpack(making.log.models(one), width)
-        out.append(Member(one.learner, weight, tuple(models[:size]), link))
+        out.append(Member(one.learner, weight, tuple(models[-size:] if making.by_time else models[:size]), link))
     return out
 
 
