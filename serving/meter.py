@@ -8,8 +8,6 @@ may be counted is known beforehand, series by series; no series is named by what
 from __future__ import annotations
 
 import mmap
-import os
-import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from typing import Literal
 
 from serving import problems
 from serving.exposition import Family, Histogram
+from serving.meter_file import PART
 from serving.scopes import RULES
 
 OTHER = "other"
@@ -102,26 +101,18 @@ def _laid_out() -> tuple[dict[tuple[str, Labels], int], int]:
 _PLACES, _CELLS = _laid_out()
 
 
-def share(workers: int) -> int:
-    """A file descriptor of memory for so many workers, to be handed to them."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("gancao-meter")
-    else:  # not Linux
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, workers * _CELLS * 8)
-    return descriptor
+assert _CELLS <= PART
 
 
 class Meter:
     """The meter of one worker. Safe in threads that count different series."""
 
     def __init__(self, shared: int | None = None, number: int = 0, workers: int = 1) -> None:
-        """shared: what `share` gave, None for memory of its own; number: the worker's, from 0."""
+        """shared: what `meter_file.share` gave, None for memory of its own; number: the worker's, from 0."""
         self._workers = workers
-        memory = mmap.mmap(-1 if shared is None else shared, workers * _CELLS * 8)
+        memory = mmap.mmap(-1 if shared is None else shared, workers * PART * 8)
         self._cells = memoryview(memory).cast("d")  # a number of 8 bytes is written whole
-        self._mine = self._cells[number * _CELLS : (number + 1) * _CELLS]
+        self._mine = self._cells[number * PART : (number + 1) * PART]
         for metric in METRICS:
             if metric.kind == "gauge":  # those before it left theirs
                 self.put(metric, 0)
@@ -172,7 +163,7 @@ class Meter:
             place = _PLACES[metric.name, ()]
             family = Family(metric.name, metric.kind, metric.help, ("worker",))
             for number in range(self._workers):
-                family.add(self._cells[number * _CELLS + place], str(number))
+                family.add(self._cells[number * PART + place], str(number))
             return family
         counted = [(labels, cells[0]) for labels, cells in self._sums(metric) if cells[0] or not labels]
         return Family(metric.name, metric.kind, metric.help, metric.labels, counted)
@@ -182,7 +173,7 @@ class Meter:
         out = []
         for labels in metric.series:
             place = _PLACES[metric.name, labels]
-            starts = [number * _CELLS + place for number in range(self._workers)]
+            starts = [number * PART + place for number in range(self._workers)]
             out.append((labels, [sum(self._cells[start + n] for start in starts) for n in range(metric.cells)]))
         return out
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from feature_store.errors import Usage
 from feature_store.settings import PREFIX, Settings
-from serving import door, meter, reach, traces
+from serving import door, meter_file, reach, traces
 from serving.log import log
 
 RESTART_S = (0.1, 0.5, 2.0, 10.0)
@@ -58,7 +58,7 @@ class Service:
         self._settings, self._listener = settings, listener
         python = [sys.executable, "-m"]
         self._children = [_Child("fetcher", [*python, "serving.fetch"]), _Child("jobs", [*python, "serving.job_run"])]
-        self._handed = [listener.fileno(), meter.share(settings.workers)]
+        self._handed = [listener.fileno(), meter_file.share(settings.workers)]
         self._children += [
             _Child(f"worker-{number}", [*python, "serving.app", *map(str, [*self._handed, number])])
             for number in range(settings.workers)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from serving import bundle as bundles
-from serving import cache, job_metrics, keys, meter, metrics, problems, version_metrics
+from serving import cache, job_metrics, keys, meter_file, metrics, problems, version_metrics
 from serving.counts import Counts
 from serving.exposition import Family, Histogram
 from serving.journal import Entry, Journal
@@ -57,7 +57,7 @@ def test_every_series_has_a_place_of_its_own():
 
 
 def test_workers_tell_the_sum_and_one_that_takes_a_dead_ones_place_counts_on():
-    shared = meter.share(2)
+    shared = meter_file.share(2)
     first, second = Meter(shared, 0, 2), Meter(shared, 1, 2)
     first.add(RECORDS, n=3)
     second.add(RECORDS, n=4)
