@@ -70,7 +70,7 @@ def test_a_value_outside_the_training_range_is_answered_with_a_warning(server: S
 
 
 BAD = [
-    (b'{"rows": [{"gestation_weeks": 39, "wieght": 1}]}', 422, "wieght"),
+    (b'{"rows": [{"gestation_weeks": 39, "wieght": 1}]}', 422, "Key 2 is not a field of birth_weight"),
     (b'{"rows": [{"gestation_weeks": "39"}]}', 422, "gestation_weeks"),
     (b'{"rows": [{"gestation_weeks": NaN}]}', 400, "NaN"),
     (b'{"rows": [{"gestation_weeks": 1e400}]}', 400, "64-bit"),
