@@ -1,4 +1,6 @@
-"""The features of many entities at one instant, from their events: what DuckDB's query gives, to the bit, in numpy."""
+"""The features of many entities at one instant, from their events: what `asof.as_of` gives, to the bit.
+
+Numpy alone, for a worker reads it: `history` works out many instants at once and needs pyarrow."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ BUCKETS = 64
 """Events are told apart by a hash of their entity into so many buckets, and as many are in memory as have room."""
 
 KEPT_BYTES = 200
-"""Of memory that an event takes while features are worked out, at most; measured with 8 columns."""
+"""Of memory that an event takes while features are worked out, about: 8 columns of 8 bytes, and what is made of them.
+An estimate; no benchmark holds it yet."""
 
 
 LEAST_MB = 100

@@ -101,13 +101,9 @@ def _changed(
         return fresh, np.arange(many)
     before = state.read(layout, [one and one.tail for one in kept])
     after, _, changed = state.merged(layout, before, chunk.events, as_of)
-    out = [one is None or not _holds(rows.span(one.row), as_of) for one in kept]
+    out = [one is None or not rows.holds(one.row, as_of) for one in kept]
     new = changed | np.array(out) | ~_alike(before.attributes, chunk.attributes)
     return replace(after, attributes=chunk.attributes), np.flatnonzero(new)
-
-
-def _holds(span: tuple[int, int], as_of: int) -> bool:
-    return span[0] <= as_of < span[1]
 
 
 def _alike(one: cells.Cells, other: cells.Cells) -> np.ndarray:

@@ -31,6 +31,11 @@ class Rows:
         since, until = _SPAN.unpack_from(row)
         return since, until
 
+    def holds(self, row: bytes, as_of: int) -> bool:
+        """Whether the row is what it says at an instant."""
+        since, until = self.span(row)
+        return since <= as_of < until
+
     def values(self, row: bytes) -> list[Any]:
         """Features and then attributes, in the view's order: int, float (decimals too), bool, str or None."""
         found: list[Any] = list(self._unpack(row, self._cells))

@@ -48,8 +48,8 @@ class Vectors:
     def rows(self, keys: Sequence[str], as_of: int) -> list[bytes | None]:
         """The packed rows as of an instant; see `get`."""
         found = self.store.rows(self.view.digest, keys)
-        span = self.reader.span
-        late = [place for place, row in enumerate(found) if row is not None and not _holds(span(row), as_of)]
+        holds = self.reader.holds
+        late = [place for place, row in enumerate(found) if row is not None and not holds(row, as_of)]
         for place, row in zip(late, self._worked_out([keys[place] for place in late], as_of), strict=True):
             found[place] = row
         return found
@@ -65,7 +65,3 @@ class Vectors:
                 "offline: feature_store.asof.as_of."
             )
         yield from state.row(self.layout, state.read(self.layout, tails), as_of)
-
-
-def _holds(span: tuple[int, int], as_of: int) -> bool:
-    return span[0] <= as_of < span[1]

@@ -5,35 +5,27 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from feature_store import taskfile
 from feature_store.task import Task
-from tests.conftest import CASE, ROOT, Server, need
+from tests.browsing import chromium
+from tests.conftest import CASE, ROOT, Server
 
 BIRTH: Task = taskfile.read(ROOT / "experiments/tasks/birth_weight.yaml")
 FORM = "/form/birth_weight"
 HOSTILE = '"><script>alert(1)</script>'
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 LANGS = pytest.mark.parametrize("lang", ["en", "zh"])
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's own Chromium; playwright's download is never used."""
-    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    path = next(filter(None, found), None)
-    need(path, "no Chromium on PATH: `make tools` installs it")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=QUIET)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

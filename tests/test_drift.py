@@ -50,3 +50,8 @@ def test_a_field_that_stops_coming_has_drifted():
 def test_no_recent_rows_are_no_drift():
     (found,) = drift.judge(counted(np.zeros(100)), counted(np.array([])))
     assert (found.psi, found.p, found.drifted) == (0.0, 1.0, False)
+
+
+def test_a_field_that_no_training_row_knew_is_not_judged():
+    unknown = counted(np.full(5000, np.nan))
+    assert drift.judge(unknown, counted(np.random.default_rng(2).normal(size=500))) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from benchmarks import tasks as bench
 from experiments import catalog, stand_in
@@ -25,13 +24,13 @@ from feature_store.errors import GancaoError, LeakageFound
 from feature_store.field import Text
 from feature_store.settings import Settings
 from feature_store.task import Task
+from tests.browsing import chromium
 from tests.conftest import ROOT, SHARED, Home, need, serving
 from training import dataset, leakage, splits
 
 FULL = os.environ.get("GANCAO_PROOFS") == "full"
 NEW = ("lead_time", "yield_fault", "process_yield", "customer_response")
 EACH = pytest.mark.parametrize("name", NEW)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 def of(name: str) -> Task:
@@ -234,13 +233,8 @@ def test_the_readme_has_a_row_for_each_task_that_was_run_and_for_no_other(tmp_pa
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    path = next(filter(None, found), None)
-    need(path, "no Chromium on PATH: `make tools` installs it")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=QUIET)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 def fill(page: Any, task: Task, row: dict[str, Any]) -> None:
