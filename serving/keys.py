@@ -125,7 +125,7 @@ def listed(path: Path) -> list[Key]:
     if not path.exists():
         return []
     with reading(path) as connection:
-        return sorted(read_all(connection).values(), key=lambda key: (key.created_s, key.id))
+        return list(read_all(connection).values())
 
 
 def digest_of(secret: str) -> bytes:
@@ -183,10 +183,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def read_all(connection: sqlite3.Connection) -> dict[str, Key]:
-    """Every key by its id."""
+    """Every key by its id, in the order in which they were made."""
     return {
         row[0]: Key(row[0], row[1], row[2], frozenset(row[3].split()), frozenset(row[4].split()), *row[5:])
-        for row in connection.execute("SELECT * FROM keys")
+        for row in connection.execute("SELECT * FROM keys ORDER BY rowid")
     }
 
 

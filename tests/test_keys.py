@@ -168,6 +168,13 @@ def test_the_token_of_a_form_is_of_one_session():
     assert len(sessions.token("a")) == 64
 
 
+def test_keys_are_listed_as_they_were_made_also_within_a_second(tmp_path):
+    names = [str(number) for number in range(20)]
+    for name in names:
+        keys.create(tmp_path / "keys.db", name=name, now_s=1000.0)
+    assert [key.name for key in keys.listed(tmp_path / "keys.db")] == names
+
+
 def test_the_launcher_makes_lists_and_revokes_keys(tmp_path):
     home = Home(tmp_path / "home", tmp_path)
     made = home.json("keys", "create", "--name", "[bold]lab", "--task", "birth_weight", "--task", "stay")
